@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Fault is one thing that is wrong with a policy.
+type Fault struct {
+	// Field is the path of the value inside the policy, as written in a file:
+	// "scope[0].tags.matches[1]". It may name a field that is missing.
+	Field string
+	// Problem says what is wrong, as a predicate: "is required".
+	Problem string
+	// Allowed says what would be right; empty when Problem says it.
+	Allowed string
+}
+
+// Error returns the fault in one line.
+func (f Fault) Error() string {
+	text := f.Problem
+	if f.Field != "" {
+		text = f.Field + ": " + text
+	}
+	if f.Allowed != "" {
+		text += "; allowed: " + f.Allowed
+	}
+	return text
+}
+
+var (
+	nameRE      = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._ -]{0,126}[A-Za-z0-9])?$`)
+	namespaceRE = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	domainRE    = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?$`)
+)
+
+// NameAllowed says what a policy, registry or key may be called.
+const NameAllowed = "1 to 128 letters, digits, '.', '_', '-' and inner blanks, starting and ending with a letter or digit"
+
+// ValidName reports whether s may name a policy, a registry or a key.
+func ValidName(s string) bool { return nameRE.MatchString(s) }
+
+// Validate returns everything that is wrong with the policy by itself, in the
+// order of its fields; whether its registry and key exist is the configuration's
+// to say. Nil means the policy is valid.
+func (p *Policy) Validate() []Fault {
+	var v faults
+	if !ValidName(p.Name) {
+		v.add("name", problem(p.Name), NameAllowed)
+	}
+	if n := utf8.RuneCountInString(p.Description); n > 1024 {
+		v.add("description", fmt.Sprintf("has %d characters", n), "at most 1024 characters")
+	}
+	if p.Registry == "" {
+		v.add("registry", "is required", "the name of a registry")
+	}
+	if p.Namespace != "" && !namespaceRE.MatchString(p.Namespace) {
+		v.add("namespace", problem(p.Namespace), "a repository name prefix without leading or trailing '/': lower-case letters, digits, single '.', '_', '-' and '/' between them")
+	}
+	p.Trigger.validate(&v)
+	if len(p.Scope) == 0 {
+		v.add("scope", "is required", "at least one scope rule")
+	}
+	for i, r := range p.Scope {
+		r.validate(&v, fmt.Sprintf("scope[%d]", i), p.Namespace != "")
+	}
+	if p.Index != "" && !slices.Contains(IndexModes, string(p.Index)) {
+		v.add("index", problem(string(p.Index)), strings.Join(IndexModes, ", "))
+	}
+	if p.Key == "" {
+		v.add("key", "is required", "the name of a key")
+	}
+	for i, f := range p.Formats {
+		field := fmt.Sprintf("formats[%d]", i)
+		if !slices.Contains(Formats, string(f)) {
+			v.add(field, problem(string(f)), strings.Join(Formats, ", "))
+		} else if slices.Contains(p.Formats[:i], f) {
+			v.add(field, fmt.Sprintf("repeats %q", f), "each format once")
+		}
+	}
+	if p.Domain != "" && !domainRE.MatchString(p.Domain) {
+		v.add("domain", problem(p.Domain), "HOST or HOST:PORT")
+	}
+	return v
+}
+
+func (t Trigger) validate(v *faults) {
+	switch t.Type {
+	case Scheduled:
+		if _, err := ParseCron(t.Cron); err != nil {
+			v.add("trigger.cron", err.Error(), CronFields)
+		}
+	case Manual, EventBased:
+		if t.Cron != "" {
+			v.add("trigger.cron", fmt.Sprintf("does nothing for trigger type %s", t.Type), "no cron, or type: scheduled")
+		}
+	default:
+		v.add("trigger.type", problem(string(t.Type)), strings.Join(TriggerTypes, ", "))
+	}
+}
+
+func (r ScopeRule) validate(v *faults, field string, namespaced bool) {
+	if namespaced && !r.Namespaces.IsZero() {
+		v.add(field+".namespaces", "contradicts the policy's namespace", "one of the two")
+	}
+	r.Namespaces.validate(v, field+".namespaces")
+	if r.Repositories.IsZero() {
+		v.add(field+".repositories", "is required", `a pattern ("**" for all) or {matches: [...], excludes: [...]}`)
+	}
+	r.Repositories.validate(v, field+".repositories")
+	if r.Tags.IsZero() && !r.Untagged {
+		v.add(field+".tags", "is required without untagged: true", `a pattern ("**" for all) or {matches: [...], excludes: [...]}`)
+	}
+	r.Tags.validate(v, field+".tags")
+}
+
+func (s Selector) validate(v *faults, field string) {
+	check := func(list string, patterns []string) {
+		for i, p := range patterns {
+			if err := CheckPattern(p); err != nil {
+				v.add(field+"."+list+"["+strconv.Itoa(i)+"]", err.Error(), PatternAllowed)
+			}
+		}
+	}
+	check("matches", s.Matches)
+	check("excludes", s.Excludes)
+}
+
+func problem(got string) string {
+	if got == "" {
+		return "is required"
+	}
+	return fmt.Sprintf("%q is not allowed", got)
+}
+
+type faults []Fault
+
+func (v *faults) add(field, problem, allowed string) {
+	*v = append(*v, Fault{Field: field, Problem: problem, Allowed: allowed})
+}
