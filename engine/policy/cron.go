@@ -35,7 +35,7 @@ func ParseCron(spec string) (Schedule, error) {
 		return Schedule{}, errors.New("must not be a descriptor")
 	}
 	if n := len(strings.Fields(spec)); n != 6 {
-		return Schedule{}, fmt.Errorf("has %d fields", n)
+		return Schedule{}, fmt.Errorf("has %d of six fields", n)
 	}
 	s, err := cronParser.Parse(spec)
 	if err != nil {
