@@ -1,0 +1,34 @@
+package kms
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+)
+
+// PasswordFile returns a [Config.Password] that reads the file at path whenever
+// a key is opened, less one line end at its end. A file that group or others
+// can read is refused.
+func PasswordFile(path string) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		data, err := readSecret(path, maxPasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the password: %w", err)
+		}
+		data = bytes.TrimSuffix(data, []byte("\n"))
+		return bytes.TrimSuffix(data, []byte("\r")), nil
+	}
+}
+
+// PasswordEnv returns a [Config.Password] that reads the environment variable
+// name whenever a key is opened. The variable must be set; it may be empty,
+// because cosign encrypts with an empty password too.
+func PasswordEnv(name string) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			return nil, fmt.Errorf("environment variable %s is not set", name)
+		}
+		return []byte(value), nil
+	}
+}
