@@ -1,0 +1,217 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// maxSessions is how many repositories' tokens are remembered.
+const maxSessions = 1024
+
+// catalogScope is the key of the session that lists repositories. It is no
+// valid repository name.
+const catalogScope = ""
+
+// An authenticator gets what requests are authorised with: one ping per host,
+// and one token per repository where the host wants tokens.
+//
+// go-containerregistry speaks the token protocol, and refuses token servers at
+// private addresses. Its transports are not used: they renew a token once per
+// waiting request, with the scopes of the last refusal.
+type authenticator struct {
+	host      name.Registry
+	transport http.RoundTripper
+	keychain  authn.Keychain
+	turns     turns
+	sessions  *lru[string, *session]
+
+	mu        sync.Mutex
+	challenge *ggcr.Challenge // nil before the first ping
+}
+
+// A session is an Authorization header for one scope. It never changes.
+type session struct {
+	header  string    // "" for anonymous
+	renew   time.Time // zero: when it is refused
+	renewed bool      // by asking a server: another one may be given next time
+}
+
+func (s *session) usable(now time.Time) bool {
+	return s != nil && (s.renew.IsZero() || now.Before(s.renew))
+}
+
+// session returns the session for scope, any but stale, which was refused.
+func (a *authenticator) session(ctx context.Context, scope string, stale *session) (*session, error) {
+	good := func() (*session, bool) {
+		s, _ := a.sessions.get(scope)
+		return s, s != stale && s.usable(time.Now())
+	}
+	if s, ok := good(); ok {
+		return s, nil
+	}
+	// Whoever waits for the token may be a live request, even if the one that
+	// fetches it is not.
+	ctx = WithLane(ctx, Live)
+	done, err := a.turns.take(ctx, "session "+scope)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if s, ok := good(); ok {
+		return s, nil
+	}
+	s, err := a.login(ctx, scope)
+	if err != nil {
+		a.forget(scope)
+		return nil, a.failure(ctx, err)
+	}
+	a.sessions.put(scope, s)
+	return s, nil
+}
+
+func (a *authenticator) forget(scope string) {
+	a.sessions.drop(func(key string) bool { return key == scope })
+}
+
+func (a *authenticator) login(ctx context.Context, scope string) (*session, error) {
+	challenge, err := a.ping(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var target authn.Resource = a.host
+	if scope != catalogScope {
+		target = a.host.Repo(scope)
+	}
+	credentials, err := authn.Resolve(ctx, a.keychain, target)
+	if err != nil {
+		return nil, err
+	}
+	config, err := authn.Authorization(ctx, credentials)
+	if err != nil {
+		return nil, err
+	}
+	if strings.EqualFold(challenge.Scheme, "bearer") && config.RegistryToken == "" {
+		return a.exchange(ctx, scope, credentials, challenge)
+	}
+	return &session{header: basic(config)}, nil
+}
+
+// ping learns once per host how it wants to be talked to.
+func (a *authenticator) ping(ctx context.Context) (*ggcr.Challenge, error) {
+	known := func() *ggcr.Challenge {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.challenge
+	}
+	if c := known(); c != nil {
+		return c, nil
+	}
+	done, err := a.turns.take(ctx, "ping")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if c := known(); c != nil {
+		return c, nil
+	}
+	c, err := ggcr.Ping(ctx, a.host, a.transport)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.challenge = c
+	return c, nil
+}
+
+// exchange gets a token to read and write. Servers that refuse the whole of
+// it to accounts that may only read are asked for less.
+func (a *authenticator) exchange(ctx context.Context, scope string, credentials authn.Authenticator,
+	challenge *ggcr.Challenge,
+) (*session, error) {
+	scopes := []string{a.host.Scope(ggcr.CatalogScope)}
+	if scope != catalogScope {
+		repository := a.host.Repo(scope)
+		scopes = []string{repository.Scope(ggcr.PushScope), repository.Scope(ggcr.PullScope)}
+	}
+	var token *ggcr.Token
+	var err error
+	for _, s := range scopes {
+		token, err = ggcr.Exchange(ctx, a.host, credentials, a.transport, []string{s}, challenge)
+		if !refused(err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &session{header: "Bearer " + token.Token, renewed: true}
+	if token.Token == "" { // some servers only send this one
+		s.header = "Bearer " + token.AccessToken
+	}
+	if token.ExpiresIn > 0 { // renewed a little early: clocks and requests take time
+		s.renew = time.Now().Add(time.Duration(token.ExpiresIn) * time.Second * 9 / 10)
+	}
+	return s, nil
+}
+
+func refused(err error) bool {
+	var answer *ggcr.Error
+	return errors.As(err, &answer) &&
+		(answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
+}
+
+// basic returns the header for credentials that are sent as they are.
+func basic(config *authn.AuthConfig) string {
+	switch {
+	case config.RegistryToken != "":
+		return "Bearer " + config.RegistryToken
+	case config.Username != "" && config.Password != "":
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(config.Username+":"+config.Password))
+	case config.Auth != "":
+		return "Basic " + config.Auth
+	default:
+		return ""
+	}
+}
+
+// failure classifies what went wrong on the way to a session. Only texts that
+// cannot contain a token or a query are passed on.
+func (a *authenticator) failure(ctx context.Context, err error) error {
+	const doing = "authenticating"
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	}
+	var answer *ggcr.Error
+	if errors.As(err, &answer) {
+		return fmt.Errorf("%s: %w", doing, fromLibrary(answer))
+	}
+	for _, known := range []error{ErrRateLimited, ErrUnavailable, ErrTooLarge, ErrUnsupported} {
+		if errors.Is(err, known) {
+			return fmt.Errorf("%s: %w (%s)", doing, known, plain(withoutURL(err)))
+		}
+	}
+	return fmt.Errorf("%s: %w: %s", doing, ErrUnauthorized, plain(withoutURL(err)))
+}
+
+// withoutURL returns the text of err without the request's URL, which names
+// the account and may hold more.
+func withoutURL(err error) string {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n") // a server's answer may follow
+	return first
+}

@@ -1,0 +1,151 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// The kinds of registries that can be configured.
+const (
+	KindGeneric      = "generic"      // the distribution API alone
+	KindDistribution = "distribution" // docker distribution, with its storage directory
+	KindHarbor       = "harbor"
+	KindZot          = "zot"
+	KindGAR          = "gar"
+	KindECR          = "ecr"
+	KindACR          = "acr"
+	KindOCIR         = "ocir"
+	KindSWR          = "swr"
+	KindQuay         = "quay"
+	KindOCILayout    = "oci-layout" // a directory
+)
+
+// Defaults of Config.
+const (
+	DefaultRequestsPerSecond = 50
+	DefaultConcurrency       = 16
+	DefaultPageSize          = 1000
+	DefaultUserAgent         = "sealwright"
+)
+
+// layoutScheme stands before the directory in the host of an oci-layout.
+const layoutScheme = "oci-layout:"
+
+// A Config describes one registry. Name, Host and Kind are required.
+type Config struct {
+	Name string
+	// Host is host[:port], or oci-layout:DIR.
+	Host string
+	Kind string
+	// Insecure means plain HTTP to this host, and only that; without it only
+	// HTTPS is spoken, to loopback addresses too.
+	Insecure bool
+	// Keychain has the credentials. Nil: anonymous.
+	Keychain authn.Keychain
+	// Storage is the registry's storage directory, where untagged manifests
+	// are found; for kind distribution. "": they cannot be seen.
+	Storage string
+	Limits  Limits
+	// UserAgent is sent with every request. Default DefaultUserAgent.
+	UserAgent string
+	// Transport sends requests instead of an own http.Transport. It should
+	// neither retry nor follow redirects.
+	Transport http.RoundTripper
+	// PageSize is how many names are asked for at once. Default
+	// DefaultPageSize.
+	PageSize int
+}
+
+// Limits are what a registry host may be asked at most, by all repositories
+// and policies together. Its token server and storage count with it.
+type Limits struct {
+	// RequestsPerSecond is lowered while the host throttles us. Default
+	// DefaultRequestsPerSecond.
+	RequestsPerSecond float64
+	// Concurrency is the number of requests under way, and of manifests that
+	// an inventory resolves at once. Default DefaultConcurrency.
+	Concurrency int
+}
+
+// Open returns the registry that cfg describes. It sends no request; what it
+// finds wrong with cfg is reported all at once.
+func Open(cfg Config) (Registry, error) {
+	switch cfg.Kind {
+	case KindGeneric:
+		client, err := NewClient(cfg)
+		if err != nil {
+			return nil, err
+		}
+		return &generic{Client: client}, nil
+	case KindDistribution:
+		return openDistribution(cfg)
+	case KindOCILayout:
+		return openLayouts(cfg)
+	case KindHarbor, KindZot, KindGAR, KindECR, KindACR, KindOCIR, KindSWR, KindQuay:
+		return nil, fmt.Errorf("registry %s: kind %s is not in this build: %w", cfg.Name, cfg.Kind, ErrUnsupported)
+	default:
+		return nil, fmt.Errorf("registry %s: kind: %q is none of %s", cfg.Name, cfg.Kind, strings.Join([]string{
+			KindGeneric, KindDistribution, KindHarbor, KindZot, KindGAR, KindECR, KindACR, KindOCIR, KindSWR,
+			KindQuay, KindOCILayout,
+		}, ", "))
+	}
+}
+
+// complete returns cfg with its defaults and the parsed host, or every fault.
+func (cfg Config) complete() (Config, name.Registry, error) {
+	if cfg.Limits.RequestsPerSecond == 0 {
+		cfg.Limits.RequestsPerSecond = DefaultRequestsPerSecond
+	}
+	if cfg.Limits.Concurrency == 0 {
+		cfg.Limits.Concurrency = DefaultConcurrency
+	}
+	if cfg.PageSize == 0 {
+		cfg.PageSize = DefaultPageSize
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = DefaultUserAgent
+	}
+	if cfg.Keychain == nil {
+		cfg.Keychain = Static("", "")
+	}
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("registry %s: "+format, append([]any{cfg.Name}, args...)...))
+	}
+	rate := cfg.Limits.RequestsPerSecond
+	if rate <= 0 || math.IsNaN(rate) || math.IsInf(rate, 0) {
+		fault("limits.requests_per_second: %v: want a number above 0", rate)
+	}
+	if cfg.Limits.Concurrency < 0 {
+		fault("limits.concurrency: %d: want at least 1", cfg.Limits.Concurrency)
+	}
+	if cfg.PageSize < 0 {
+		fault("page size: %d: want at least 1", cfg.PageSize)
+	}
+	host, err := parseHost(cfg.Host, cfg.Insecure)
+	if err != nil {
+		fault("host: %w", err)
+	}
+	return cfg, host, errors.Join(faults...)
+}
+
+func parseHost(host string, insecure bool) (name.Registry, error) {
+	if host == "" || strings.ContainsAny(host, "/@?# ") {
+		return name.Registry{}, fmt.Errorf("%q: want host[:port]", host)
+	}
+	options := []name.Option{name.StrictValidation}
+	if insecure {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(host, options...)
+	if err != nil {
+		return name.Registry{}, fmt.Errorf("%q: want host[:port]: %w", host, err)
+	}
+	return registry, nil
+}

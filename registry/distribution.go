@@ -1,0 +1,75 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+)
+
+// A distribution registry is docker distribution: tagged artifacts are seen
+// through its API, untagged ones in its storage directory.
+type distribution struct {
+	generic
+	storage *storage // nil: none is configured
+}
+
+var _ Registry = (*distribution)(nil)
+
+func openDistribution(cfg Config) (Registry, error) {
+	client, err := NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &distribution{generic: generic{Client: client}}
+	if cfg.Storage == "" {
+		return d, nil
+	}
+	if d.storage, err = openStorage(cfg.Storage); err != nil {
+		return nil, fmt.Errorf("registry %s: storage: %w", cfg.Name, err)
+	}
+	return d, nil
+}
+
+// Untagged implements Inventory.
+func (d *distribution) Untagged() string {
+	if d.storage == nil {
+		return "the distribution API does not list untagged artifacts, and no storage directory is configured"
+	}
+	return ""
+}
+
+// Close closes the storage directory and idle connections.
+func (d *distribution) Close() error {
+	var err error
+	if d.storage != nil {
+		err = d.storage.root.Close()
+	}
+	return errors.Join(err, d.Client.Close())
+}
+
+// Artifacts implements Inventory: tagged artifacts first, in the order of the
+// listing, then untagged ones in the order of their digests.
+func (d *distribution) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
+	return func(yield func(Artifact, error) bool) {
+		if !strings.HasPrefix(q.After, untaggedCursor) {
+			for a, err := range d.tagged(ctx, q) {
+				if a.Repository == "" && errors.Is(err, ErrNotFound) && q.Untagged && d.storage != nil {
+					break // to the API, a repository without tags is not there
+				}
+				if !yield(a, err) || a.Repository == "" {
+					return
+				}
+			}
+		}
+		if !q.Untagged || d.storage == nil {
+			return
+		}
+		for a, err := range d.storage.untagged(ctx, q) {
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
+}
