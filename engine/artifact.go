@@ -1,0 +1,327 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/signature"
+)
+
+// artifact takes one listed artifact, and of an index what the policy wants of
+// it, along the path. It has its own deadline: an artifact that has begun is
+// finished even when the engine stops.
+func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.engine.opts.Deadline)
+	defer cancel()
+	if listed != nil {
+		r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), fmt.Errorf("resolving: %w", listed))
+		return
+	}
+	for d, err := range targets(ctx, r.policy, a) {
+		if err != nil {
+			r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), err)
+			return
+		}
+		if d.Digest == a.Digest {
+			r.digest(ctx, d, a.Tags)
+		} else {
+			r.digest(ctx, d, nil)
+		}
+	}
+}
+
+// targets yields what the policy wants signed of an artifact: itself, or of an
+// index also or only the manifests below it.
+func targets(ctx context.Context, b bound, a registry.Artifact) func(func(registry.Descriptor, error) bool) {
+	mode := b.IndexMode()
+	return func(yield func(registry.Descriptor, error) bool) {
+		if mode == policy.IndexOnly || !registry.IsIndex(a.MediaType) {
+			yield(a.Descriptor, nil)
+			return
+		}
+		if mode == policy.IndexBoth && !yield(a.Descriptor, nil) {
+			return
+		}
+		m, err := b.place.registry.Manifest(ctx, a.Repository, a.Digest.String())
+		if err != nil {
+			yield(registry.Descriptor{}, fmt.Errorf("reading the index: %w", err))
+			return
+		}
+		for d, err := range registry.Children(ctx, b.place.registry, a.Repository, m, registry.IndexLimits{}) {
+			if err != nil {
+				err = fmt.Errorf("walking the index: %w", err)
+			}
+			if !yield(d, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// digest makes sure that one digest carries the policy's signatures, and
+// journals what became of it.
+func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) {
+	s := r.subtask(d, tags)
+	unlock, err := r.engine.busy.lock(ctx, r.policy.Registry+"\x00"+s.Repository+"\x00"+s.Digest)
+	if err != nil {
+		r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
+		return
+	}
+	defer unlock()
+	known, seen, err := r.engine.journal.Seen(ctx, s.ExecutionID, s.Repository, s.Digest)
+	switch {
+	case err != nil:
+		r.fail(fmt.Errorf("%w: %w", errJournal, err))
+	case seen && known.Status.Final():
+		// Another tag of the same artifact: only the tags are new.
+		known.Tags = tags
+		r.put(ctx, known)
+	default:
+		r.sign(ctx, s)
+	}
+}
+
+// A job is the signature of one subtask in one format.
+type job struct {
+	subject signature.Subject
+	format  policy.Format
+	look    signature.Look
+}
+
+// sign is the path of one digest from "already signed?" to the record.
+func (r *run) sign(ctx context.Context, s journal.Subtask) {
+	jobs, err := r.look(ctx, s)
+	if err != nil {
+		r.conclude(ctx, s, err)
+		return
+	}
+	if len(jobs) == 0 {
+		r.settle(&s, nil, ReasonAlreadySigned)
+		r.put(ctx, s)
+		return
+	}
+	claim, err := r.begin(ctx, s, jobs)
+	if err != nil {
+		r.conclude(ctx, s, err)
+		return
+	}
+	done := ReasonSigned
+	if claim.Touched {
+		// Another worker may have signed after we looked, with this key or
+		// another; or the signature was lost since. Only the registry knows.
+		if jobs, err = r.look(ctx, s); err == nil && len(jobs) == 0 {
+			done = ReasonAlreadySigned
+		}
+	}
+	if err == nil {
+		err = r.signAll(ctx, jobs, claim)
+	}
+	if err == nil && done == ReasonSigned {
+		claim.Subtask.TagMoved = r.tagMoved(ctx, s)
+	}
+	r.settle(&claim.Subtask, err, done)
+	closeRecords(claim, err)
+	r.end(ctx, claim)
+}
+
+// closeRecords gives every record of a claim its end; those that are not
+// Signed by now either failed or turned out not to be needed.
+func closeRecords(claim *journal.Claim, err error) {
+	for i := range claim.Records {
+		rec := &claim.Records[i]
+		rec.TagMoved = claim.Subtask.TagMoved
+		if rec.State == journal.Signed {
+			continue
+		}
+		rec.State, rec.Reason = journal.Broken, ReasonAlreadySigned
+		if err != nil {
+			rec.Reason = reasonFor(err)
+		}
+	}
+}
+
+// look returns a job for each of the policy's formats in which the digest is
+// not validly signed by the policy's key under the policy's identity.
+func (r *run) look(ctx context.Context, s journal.Subtask) ([]job, error) {
+	digest, err := v1.NewHash(s.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("%w: digest %q: %w", registry.ErrUnsupported, s.Digest, err)
+	}
+	subject := signature.Subject{Repository: s.Repository, Digest: digest, Identity: identity(r.policy, s.Repository)}
+	var jobs []job
+	for _, format := range r.policy.SignatureFormats() {
+		look, err := r.policy.place.cosign.Look(ctx, subject, r.policy.signer.Public())
+		if err != nil {
+			return nil, fmt.Errorf("reading signatures: %w", err)
+		}
+		if !look.Signed {
+			jobs = append(jobs, job{subject: subject, format: format, look: look})
+		}
+	}
+	return jobs, nil
+}
+
+// identity is the public name of a repository that is written into signatures:
+// the registry's host, or the policy's domain, and the repository; never a tag.
+func identity(b bound, repository string) string {
+	host := b.Domain
+	if host == "" {
+		host = b.place.registry.Host()
+	}
+	return host + "/" + repository
+}
+
+// begin journals that the key is about to be used, and claims the digest among
+// all workers. It waits for another worker's claim to end.
+func (r *run) begin(ctx context.Context, s journal.Subtask, jobs []job) (*journal.Claim, error) {
+	records := make([]journal.Record, len(jobs))
+	for i, j := range jobs {
+		records[i] = r.record(s, j)
+	}
+	for waited := false; ; waited = true {
+		claim, err := r.engine.journal.Begin(ctx, r.policy.Registry, s, records, r.engine.opts.Deadline+time.Minute)
+		switch {
+		case err == nil:
+			claim.Touched = claim.Touched || waited
+			return claim, nil
+		case errors.Is(err, journal.ErrClaimed) && ctx.Err() == nil:
+		default:
+			return nil, fmt.Errorf("%w: %w", errJournal, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(200*time.Millisecond + rand.N(300*time.Millisecond)):
+		}
+	}
+}
+
+// signAll uses the key once for each job and stores the signature; a record
+// becomes Signed only after the signature was read back and verified.
+func (r *run) signAll(ctx context.Context, jobs []job, claim *journal.Claim) error {
+	for _, j := range jobs {
+		i := slices.IndexFunc(claim.Records, func(rec journal.Record) bool { return rec.Format == j.format })
+		if i < 0 { // a signature in this format was lost since the claim was made
+			return fmt.Errorf("%w: format %s was not claimed", signature.ErrConflict, j.format)
+		}
+		if err := r.signOne(ctx, j, &claim.Records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) signOne(ctx context.Context, j job, rec *journal.Record) error {
+	sig, err := r.policy.signer.Sign(ctx, signature.Payload(j.subject))
+	if err != nil {
+		return fmt.Errorf("%w %s: %w", errKey, r.policy.Key, err)
+	}
+	rec.Signature = base64.StdEncoding.EncodeToString(sig)
+	stored, err := r.policy.place.cosign.Attach(ctx, j.subject, j.look, sig, r.policy.signer.Public())
+	if err != nil {
+		return fmt.Errorf("storing the signature: %w", err)
+	}
+	rec.State, rec.Reason, rec.StoredAs = journal.Signed, ReasonSigned, stored.Manifest.String()
+	return nil
+}
+
+// tagMoved reports whether a tag that chose the artifact points elsewhere by
+// now. The signature is the digest's and stays right; the record says what the
+// tag's next reader will find.
+func (r *run) tagMoved(ctx context.Context, s journal.Subtask) bool {
+	for _, tag := range s.Tags {
+		d, err := r.policy.place.registry.Resolve(ctx, s.Repository, tag)
+		if errors.Is(err, registry.ErrNotFound) || err == nil && d.Digest.String() != s.Digest {
+			r.log.Warn("tag moved while its artifact was signed", zap.String("tag", tag), zap.String("digest", s.Digest))
+			return true
+		}
+	}
+	return false
+}
+
+func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
+	s := journal.Subtask{ExecutionID: r.execution.ID, TaskID: r.task.ID, Repository: r.task.Repository,
+		MediaType: d.MediaType, Tags: tags}
+	if d.Digest != (v1.Hash{}) {
+		s.Digest = d.Digest.String()
+	}
+	return s
+}
+
+func (r *run) record(s journal.Subtask, j job) journal.Record {
+	pub := r.policy.signer.Public()
+	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.policy.Version(),
+		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
+		Tags: s.Tags, Identity: j.subject.Identity, Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
+		Algorithm: pub.Algorithm(), State: journal.Signing}
+}
+
+// conclude journals a subtask that ended before the key was used.
+func (r *run) conclude(ctx context.Context, s journal.Subtask, err error) {
+	if errors.Is(err, errJournal) {
+		r.fail(err)
+		return
+	}
+	r.settle(&s, err, "")
+	r.put(ctx, s)
+}
+
+// settle gives a subtask its end: done with that reason, or failed by err.
+func (r *run) settle(s *journal.Subtask, err error, done string) {
+	switch reason := reasonFor(err); {
+	case err == nil:
+		s.Status, s.Reason = journal.Succeed, done
+	case errors.Is(err, journal.ErrClaimed):
+		s.Status, s.Reason, s.Detail = journal.Failed, ReasonBusy, err.Error()
+	case reason == ReasonGone:
+		s.Status, s.Reason, s.Detail = journal.Stopped, reason, err.Error()
+	default:
+		s.Status, s.Reason, s.Detail = journal.Failed, reason, err.Error()
+	}
+}
+
+// saveTimeout bounds the journaling of an outcome, which must not be lost to
+// the artifact's own deadline.
+const saveTimeout = 30 * time.Second
+
+func (r *run) put(ctx context.Context, s journal.Subtask) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	r.saved(s, r.engine.journal.PutSubtask(ctx, s))
+}
+
+func (r *run) end(ctx context.Context, claim *journal.Claim) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	r.saved(claim.Subtask, r.engine.journal.End(ctx, claim))
+}
+
+func (r *run) saved(s journal.Subtask, err error) {
+	if err != nil {
+		r.fail(fmt.Errorf("%w: %w", errJournal, err))
+		return
+	}
+	log := r.log.With(zap.String("digest", s.Digest), zap.Strings("tags", s.Tags), zap.String("reason", s.Reason))
+	switch {
+	case s.Status == journal.Failed:
+		log.Error("artifact not signed", zap.String("detail", s.Detail))
+	case s.Reason == ReasonSigned:
+		log.Info("artifact signed", zap.Bool("tag_moved", s.TagMoved))
+	default:
+		log.Debug("artifact needs no signature")
+	}
+	if r.engine.opts.Observe != nil {
+		r.engine.opts.Observe(s)
+	}
+}

@@ -1,0 +1,187 @@
+// Package control is how others talk to a running daemon. In this build that is
+// the control socket: a Unix socket that only the daemon's user can open, by
+// which the command line fires policies and follows their executions.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+// SocketName is the control socket's file name in the state directory.
+const SocketName = "control.sock"
+
+// maxBody bounds what either side reads of the other, in bytes.
+const maxBody = 1 << 20
+
+// A Server answers on the control socket.
+type Server struct {
+	http     *http.Server
+	listener net.Listener
+	done     chan struct{}
+}
+
+// Listen opens the socket at path (mode 0600), replacing one that a dead daemon
+// left behind, and serves until Close. It fails when a living daemon answers.
+func Listen(path string, e *engine.Engine, j *journal.Journal, log *zap.Logger) (*Server, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close() // nothing was written
+		return nil, fmt.Errorf("control socket %s: another daemon is listening", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing the stale control socket: %w", err)
+	}
+	l, err := listenPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	h := &handler{engine: e, journal: j}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /policies/{name}/executions", h.fire)
+	mux.HandleFunc("GET /executions/{id}", h.execution)
+	s := &Server{listener: l, done: make(chan struct{}),
+		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(log)}}
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("control socket closed", zap.Error(err))
+		}
+	}()
+	return s, nil
+}
+
+// listenPrivate listens on a socket that never was open to other users: it is
+// made in a private directory and then moved to its place.
+func listenPrivate(path string) (net.Listener, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".control-")
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // empty by then
+	made := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", made)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(made, 0o600), os.Rename(made, path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// Close stops answering, waits for answers under way until ctx ends, and
+// removes the socket.
+func (s *Server) Close(ctx context.Context, path string) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	<-s.done
+	if rm := os.Remove(path); !errors.Is(rm, os.ErrNotExist) {
+		err = errors.Join(err, rm)
+	}
+	return err
+}
+
+type handler struct {
+	engine  *engine.Engine
+	journal *journal.Journal
+}
+
+func (h *handler) fire(w http.ResponseWriter, r *http.Request) {
+	x, err := h.engine.Fire(r.Context(), r.PathValue("name"))
+	answer(w, http.StatusCreated, x, err)
+}
+
+func (h *handler) execution(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		answer(w, 0, nil, fmt.Errorf("execution %q: %w", r.PathValue("id"), journal.ErrNotFound))
+		return
+	}
+	x, err := h.journal.Execution(r.Context(), id)
+	answer(w, http.StatusOK, x, err)
+}
+
+// problem is the body of every answer that is no success.
+type problem struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, status int, body any, err error) {
+	switch {
+	case errors.Is(err, journal.ErrNotFound), errors.Is(err, engine.ErrPolicy):
+		status, body = http.StatusNotFound, problem{err.Error()}
+	case err != nil:
+		status, body = http.StatusInternalServerError, problem{err.Error()}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the reader left: nobody to tell
+}
+
+// ErrRefused is wrapped by a Client's errors that the daemon answered.
+var ErrRefused = errors.New("refused by the daemon")
+
+// A Client talks to a daemon by its control socket.
+type Client struct{ http *http.Client }
+
+// Dial returns a client of the daemon that listens at path. It sends nothing.
+func Dial(path string) *Client {
+	var d net.Dialer
+	return &Client{http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", path)
+		}}}}
+}
+
+// Fire fires a policy in the daemon.
+func (c *Client) Fire(ctx context.Context, policy string) (journal.Execution, error) {
+	return c.do(ctx, http.MethodPost, "/policies/"+url.PathEscape(policy)+"/executions")
+}
+
+// Execution asks how far an execution got.
+func (c *Client) Execution(ctx context.Context, id int64) (journal.Execution, error) {
+	return c.do(ctx, http.MethodGet, "/executions/"+strconv.FormatInt(id, 10))
+}
+
+func (c *Client) do(ctx context.Context, method, path string) (journal.Execution, error) {
+	var x journal.Execution
+	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, nil)
+	if err != nil {
+		return x, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return x, fmt.Errorf("asking the daemon: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end or given up
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return x, fmt.Errorf("reading the daemon's answer: %w", err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		var p problem
+		if json.Unmarshal(body, &p) != nil || p.Error == "" {
+			p.Error = resp.Status
+		}
+		return x, fmt.Errorf("%w: %s", ErrRefused, p.Error)
+	}
+	return x, json.Unmarshal(body, &x)
+}

@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// Options are what an Engine works with.
+type Options struct {
+	Journal *journal.Journal
+	Setup   *Setup
+	Log     *zap.Logger      // nil: no logs
+	Now     func() time.Time // nil: time.Now
+	// Deadline bounds one artifact, retries included. Default 5 minutes.
+	Deadline time.Duration
+	// Slice bounds one stretch of work on a repository; a longer listing
+	// continues in the next one. Default 5 minutes.
+	Slice time.Duration
+	// Workers is how many repositories of one lane are worked on at once.
+	// Default 4.
+	Workers int
+	// Observe, when set, is told of each artifact's outcome. It must not block.
+	Observe func(journal.Subtask)
+}
+
+// An Engine fires policies and carries out their executions.
+type Engine struct {
+	opts     Options
+	journal  *journal.Journal
+	log      *zap.Logger
+	setup    atomic.Pointer[Setup]
+	changed  chan struct{} // 1-buffered: the setup was replaced
+	stopping chan struct{} // closed: begin no more artifacts
+	stopOnce sync.Once
+	busy     keyedMutex // one artifact is worked on once in this process
+	retired  sync.WaitGroup
+}
+
+// New returns an engine; nothing runs before Start.
+func New(o Options) *Engine {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Deadline <= 0 {
+		o.Deadline = 5 * time.Minute
+	}
+	if o.Slice <= 0 {
+		o.Slice = 5 * time.Minute
+	}
+	if o.Workers <= 0 {
+		o.Workers = 4
+	}
+	e := &Engine{opts: o, journal: o.Journal, log: o.Log, changed: make(chan struct{}, 1), stopping: make(chan struct{})}
+	e.setup.Store(o.Setup)
+	return e
+}
+
+// Start begins to carry out what the journal holds, interrupted work first.
+func (e *Engine) Start(ctx context.Context) error {
+	return e.journal.StartJobs(ctx, journal.Handlers{Walk: e.walk, Task: e.task}, journal.JobOptions{
+		LiveWorkers:    e.opts.Workers,
+		BacklogWorkers: e.opts.Workers,
+		Slice:          e.opts.Slice,
+		Grace:          e.opts.Deadline + saveTimeout, // for the slice's last artifact
+	})
+}
+
+// Schedule fires scheduled policies until ctx ends.
+func (e *Engine) Schedule(ctx context.Context) {
+	s := &scheduler{ticks: e.journal, now: e.opts.Now, log: e.log.Named("scheduler"),
+		fire: func(ctx context.Context, p *policy.Policy, tick time.Time) error {
+			_, err := e.fire(ctx, p, policy.Scheduled, tick, journal.Backlog)
+			return err
+		}}
+	s.run(ctx, e.Policies, e.changed)
+}
+
+// Stop begins no more artifacts, lets those that have begun finish, and returns
+// when they have. When ctx ends first, they are cut. What was cut or not begun
+// stays in the journal and goes on at the next Start.
+func (e *Engine) Stop(ctx context.Context) error {
+	e.stopOnce.Do(func() { close(e.stopping) })
+	err := e.journal.StopJobs(ctx)
+	e.retired.Wait()
+	return err
+}
+
+// Policies returns the policies of the current setup.
+func (e *Engine) Policies() []policy.Policy {
+	s := e.setup.Load()
+	out := make([]policy.Policy, len(s.policies))
+	for i, b := range s.policies {
+		out[i] = b.Policy
+	}
+	return out
+}
+
+// Replace makes the engine work with next from now on. Tasks that have begun
+// keep the old setup, which is closed when the last of them ends.
+func (e *Engine) Replace(next *Setup) {
+	old := e.setup.Swap(next)
+	e.retired.Go(func() {
+		if err := old.Close(); err != nil {
+			e.log.Warn("closing the replaced setup", zap.Error(err))
+		}
+	})
+	select {
+	case e.changed <- struct{}{}:
+	default: // a change is already to be noticed
+	}
+}
+
+// ErrPolicy is wrapped by Fire's errors about the policy that was named.
+var ErrPolicy = errors.New("cannot fire policy")
+
+// Fire fires the policy of that name by hand, in the live lane. A policy whose
+// execution is under way is fired again when that ends; any number of such
+// firings make one execution.
+func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, error) {
+	b, ok := e.setup.Load().find(name)
+	switch {
+	case !ok:
+		return journal.Execution{}, fmt.Errorf("%w: no policy is named %q", ErrPolicy, name)
+	case !b.IsEnabled():
+		return journal.Execution{}, fmt.Errorf("%w: %q is disabled", ErrPolicy, name)
+	}
+	return e.fire(ctx, &b.Policy, policy.Manual, time.Time{}, journal.Live)
+}
+
+func (e *Engine) fire(ctx context.Context, p *policy.Policy, by policy.TriggerType, tick time.Time, lane journal.Lane) (journal.Execution, error) {
+	x, result, err := e.journal.Fire(ctx, journal.Firing{
+		Policy: p.Name, PolicyVersion: p.Version(), Registry: p.Registry, Trigger: by, Tick: tick, Lane: lane})
+	if err != nil {
+		return x, fmt.Errorf("firing policy %q: %w", p.Name, err)
+	}
+	e.log.Info("policy fired", zap.String("policy", p.Name), zap.String("trigger", string(by)),
+		zap.Int64("execution", x.ID), zap.String("result", string(result)))
+	return x, nil
+}
+
+// isStopping reports whether no more artifacts may begin.
+func (e *Engine) isStopping() bool {
+	select {
+	case <-e.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// keyedMutex locks names; it remembers only names in use.
+type keyedMutex struct {
+	mu   sync.Mutex
+	held map[string]chan struct{}
+}
+
+// lock waits until name is free, or ctx ends.
+func (k *keyedMutex) lock(ctx context.Context, name string) (unlock func(), err error) {
+	for {
+		k.mu.Lock()
+		wait, taken := k.held[name]
+		if !taken {
+			if k.held == nil {
+				k.held = make(map[string]chan struct{})
+			}
+			free := make(chan struct{})
+			k.held[name] = free
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				delete(k.held, name)
+				k.mu.Unlock()
+				close(free)
+			}, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

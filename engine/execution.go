@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/registry"
+)
+
+// taskBatch is how many repositories are journaled at once.
+const taskBatch = 100
+
+// historyKept is how many executions of a policy keep their tasks and subtasks.
+// Signature records are never removed.
+const historyKept = 50
+
+// walk carries out an execution's first step: it turns each repository that the
+// policy may cover into a task.
+func (e *Engine) walk(ctx context.Context, executionID int64) error {
+	x, err := e.journal.StartExecution(ctx, executionID)
+	if err != nil || x.Status.Final() {
+		return err
+	}
+	log := e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy))
+	setup := e.use()
+	defer setup.release()
+	b, why := setup.active(x.Policy)
+	if why != "" {
+		log.Warn("execution stopped", zap.String("reason", why))
+		return e.journal.EndExecution(ctx, x.ID, journal.Stopped, why, "")
+	}
+	if err := e.walkRepositories(registry.WithLane(ctx, lane(x.Lane)), x, b); err != nil {
+		if ctx.Err() != nil || errors.Is(err, errJournal) {
+			return err // the job is run again
+		}
+		reason := reasonFor(err)
+		log.Error("execution failed: repositories could not be listed", zap.String("reason", reason), zap.Error(err))
+		return e.journal.EndExecution(ctx, x.ID, journal.Failed, reason, err.Error())
+	}
+	if err := e.journal.EndWalk(ctx, x.ID); err != nil {
+		return err
+	}
+	if _, err := e.journal.Prune(ctx, x.Policy, historyKept); err != nil {
+		log.Warn("old history not removed", zap.Error(err))
+	}
+	return nil
+}
+
+// errJournal marks errors of the journal: the work itself is not at fault.
+var errJournal = errors.New("writing the journal")
+
+func (e *Engine) walkRepositories(ctx context.Context, x journal.Execution, b bound) error {
+	batch := make([]string, 0, taskBatch)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		if err := e.journal.AddTasks(ctx, x.ID, batch); err != nil {
+			return fmt.Errorf("%w: %w", errJournal, err)
+		}
+		batch = batch[:0]
+		return nil
+	}
+	for repository, err := range b.place.registry.Repositories(ctx) {
+		if e.isStopping() {
+			return fmt.Errorf("%w: stopping", errJournal)
+		}
+		if err != nil {
+			return fmt.Errorf("listing repositories: %w", err)
+		}
+		if !b.match.Repository(repository) {
+			continue
+		}
+		if batch = append(batch, repository); len(batch) == taskBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// task carries out one repository of an execution, for at most one slice.
+func (e *Engine) task(ctx context.Context, taskID int64) error {
+	t, x, err := e.journal.StartTask(ctx, taskID)
+	if err != nil || t.Status.Final() {
+		return err
+	}
+	setup := e.use()
+	defer setup.release()
+	b, why := setup.active(x.Policy)
+	if why != "" {
+		return e.journal.EndTask(ctx, t.ID, journal.Stopped, why, "")
+	}
+	r := &run{engine: e, execution: x, task: t, policy: b,
+		log: e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("repository", t.Repository))}
+	return r.repository(registry.WithLane(ctx, lane(x.Lane)))
+}
+
+// use returns the current setup, in use until it is released.
+func (e *Engine) use() *Setup {
+	for {
+		if s := e.setup.Load(); s.acquire() {
+			return s
+		}
+	}
+}
+
+// active returns the policy of that name, or why it must not be carried out.
+func (s *Setup) active(name string) (bound, string) {
+	b, ok := s.find(name)
+	switch {
+	case !ok:
+		return b, ReasonPolicyGone
+	case !b.IsEnabled():
+		return b, ReasonPolicyDisabled
+	}
+	return b, ""
+}
+
+func lane(l journal.Lane) registry.Lane {
+	if l == journal.Live {
+		return registry.Live
+	}
+	return registry.Backlog
+}
+
+// A run is one slice of work on one repository.
+type run struct {
+	engine    *Engine
+	execution journal.Execution
+	task      journal.Task
+	policy    bound
+	log       *zap.Logger
+
+	mu  sync.Mutex
+	err error // the first failure to journal; nothing begins after it
+}
+
+// repository takes the repository's covered artifacts along the path, several
+// at once, and ends the task when all are done.
+func (r *run) repository(ctx context.Context) error {
+	q := registry.Query{Repository: r.task.Repository, After: r.task.Cursor}
+	q.Tags = func(tag string) bool { return r.policy.match.Tag(r.task.Repository, tag) }
+	q.Untagged = r.policy.match.Untagged(r.task.Repository) && r.policy.place.registry.Untagged() == ""
+	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
+	cursor, again, listErr := r.stream(ctx, q, end)
+	if err := r.failure(); err != nil {
+		return err
+	}
+	if again {
+		if err := r.engine.journal.SaveCursor(ctx, r.task.ID, cursor); err != nil {
+			return fmt.Errorf("%w: %w", errJournal, err)
+		}
+		return journal.Again{}
+	}
+	return r.endTask(ctx, listErr)
+}
+
+// stream begins artifacts until the listing ends, the slice is over or the
+// engine stops, and waits for those begun. again is whether more is left.
+func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (cursor string, again bool, err error) {
+	var inFlight sync.WaitGroup
+	defer inFlight.Wait()
+	cursor = q.After
+	for a, err := range r.policy.place.registry.Artifacts(ctx, q) {
+		if err != nil && a.Repository == "" {
+			return cursor, false, err
+		}
+		if r.failure() != nil {
+			return cursor, true, nil
+		}
+		release, ok := r.admit(ctx)
+		if !ok {
+			return cursor, true, nil
+		}
+		inFlight.Go(func() {
+			defer release()
+			r.guard(func() { r.artifact(ctx, a, err) })
+		})
+		cursor = a.Cursor
+		if !r.engine.opts.Now().Before(end) {
+			return cursor, true, nil
+		}
+	}
+	return cursor, false, nil
+}
+
+// admit waits for a place among the registry's artifacts in flight; false when
+// the engine stops or ctx ends first.
+func (r *run) admit(ctx context.Context) (release func(), ok bool) {
+	if r.engine.isStopping() {
+		return nil, false
+	}
+	slots := r.policy.place.backlog
+	if r.execution.Lane == journal.Live {
+		slots = r.policy.place.live
+	}
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, true
+	case <-r.engine.stopping:
+		return nil, false
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// guard turns a panic of one artifact into a failure of the run: the job is
+// retried, and the process lives on.
+func (r *run) guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log.Error("panic while working on an artifact", zap.Any("panic", p), zap.Stack("stack"))
+			r.fail(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	f()
+}
+
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *run) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func (r *run) endTask(ctx context.Context, listErr error) error {
+	status, reason, detail := journal.Succeed, "", ""
+	switch {
+	case listErr == nil:
+	case ctx.Err() != nil:
+		return listErr // stopped or out of time: the job is run again
+	case errors.Is(listErr, registry.ErrNotFound):
+		reason = ReasonRepositoryGone
+	default:
+		status, reason, detail = journal.Failed, reasonFor(listErr), listErr.Error()
+		r.log.Error("repository could not be listed", zap.String("reason", reason), zap.Error(listErr))
+	}
+	if err := r.engine.journal.EndTask(ctx, r.task.ID, status, reason, detail); err != nil {
+		return fmt.Errorf("%w: %w", errJournal, err)
+	}
+	return nil
+}

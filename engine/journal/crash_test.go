@@ -1,0 +1,250 @@
+package journal_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
+)
+
+const (
+	// childState makes the test binary work on the journal it names, see
+	// runChild.
+	childState = "JOURNAL_TEST_CHILD_STATE"
+	// crashTasks is how many tasks there are; crashWorkers of them run when
+	// the child is killed.
+	crashTasks, crashWorkers = 12, 5
+	patience                 = 50 * time.Second
+)
+
+// crashJobs lets jobs of a killed process be taken over soon.
+func crashJobs() journal.JobOptions {
+	return journal.JobOptions{LiveWorkers: crashWorkers, Slice: time.Second, Grace: time.Second}
+}
+
+// runChild begins tasks and never ends them. It prints a line for each.
+func runChild(state string) {
+	ctx := context.Background()
+	j, err := journal.Open(ctx, journal.Options{State: state})
+	if err == nil {
+		err = j.StartJobs(ctx, journal.Handlers{
+			Walk: func(ctx context.Context, id int64) error { return walkAll(ctx, j, id) },
+			Task: func(ctx context.Context, id int64) error {
+				task, _, err := j.StartTask(ctx, id)
+				if err != nil {
+					return err
+				}
+				s := journal.Subtask{ExecutionID: task.ExecutionID, TaskID: id, Repository: task.Repository, Digest: "sha256:1"}
+				if _, err := j.Begin(ctx, "prod", s, []journal.Record{{Policy: "p"}}, time.Second); err != nil {
+					return err
+				}
+				fmt.Println("begun", id)
+				select {} // until killed
+			},
+		}, crashJobs())
+	}
+	if err == nil {
+		_, _, err = j.Fire(ctx, journal.Firing{Policy: "p", Lane: journal.Live})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	select {}
+}
+
+func walkAll(ctx context.Context, j *journal.Journal, id int64) error {
+	if _, err := j.StartExecution(ctx, id); err != nil {
+		return err
+	}
+	var names []string
+	for i := range crashTasks {
+		names = append(names, fmt.Sprint("r", i))
+	}
+	if err := j.AddTasks(ctx, id, names); err != nil {
+		return err
+	}
+	return j.EndWalk(ctx, id)
+}
+
+// crash runs a child until all its workers are busy, and kills it.
+func crash(t *testing.T, state string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // ourselves
+	cmd.Env = append(os.Environ(), childState+"="+state)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for n := 0; n < crashWorkers; {
+		if !lines.Scan() {
+			t.Fatalf("the child ended: %v", cmd.Wait())
+		}
+		if strings.HasPrefix(lines.Text(), "begun ") {
+			n++
+		} else {
+			t.Log(lines.Text())
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child was not killed")
+	}
+}
+
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]func(testing.TB) string{
+		"sqlite":   func(t testing.TB) string { return t.TempDir() },
+		"postgres": journaltest.Postgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := state(t)
+			crash(t, s)
+			resume(t, s)
+		})
+	}
+}
+
+// resume carries out what a killed process left behind.
+func resume(t *testing.T, state string) {
+	j := openTest(t, journal.Options{State: state})
+	begin := time.Now()
+	ended := make(chan error, 2*crashTasks)
+	err := j.StartJobs(t.Context(), journal.Handlers{
+		Walk: func(ctx context.Context, id int64) error { return walkAll(ctx, j, id) },
+		Task: func(ctx context.Context, id int64) error {
+			err := carryOut(ctx, j, id)
+			ended <- err
+			return err
+		},
+	}, crashJobs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range crashTasks {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(patience):
+			t.Fatal("work was lost")
+		}
+	}
+	t.Logf("all work was done %v after the journal was opened", time.Since(begin).Round(time.Millisecond))
+	es, err := j.Executions(t.Context(), journal.ExecutionFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := es[0]; len(es) != 1 || e.Status != journal.Succeed || e.Tasks != crashTasks || e.Counts.Succeed != crashTasks {
+		t.Fatalf("executions: %+v", es)
+	}
+	rs, err := j.Records(t.Context(), journal.RecordFilter{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]int{}
+	for _, r := range rs {
+		states[string(r.State)+" "+r.Reason]++
+	}
+	if states["signed "] != crashTasks || states["failed interrupted"] != crashWorkers || len(states) != 2 {
+		t.Fatalf("records: %v", states)
+	}
+}
+
+// carryOut signs the one artifact of a task.
+func carryOut(ctx context.Context, j *journal.Journal, id int64) error {
+	task, e, err := j.StartTask(ctx, id)
+	if err != nil {
+		return err
+	}
+	s := journal.Subtask{ExecutionID: e.ID, TaskID: id, Repository: task.Repository, Digest: "sha256:1"}
+	c, err := j.Begin(ctx, "prod", s, []journal.Record{{Policy: "p"}}, time.Minute)
+	if err != nil {
+		return err
+	}
+	c.Subtask.Status, c.Subtask.Reason, c.Records[0].State = journal.Succeed, "signed", journal.Signed
+	if err := j.End(ctx, c); err != nil {
+		return err
+	}
+	return j.EndTask(ctx, id, journal.Succeed, "", "")
+}
+
+// TestReplicas: two processes on one database, here two journals, carry out
+// each task once and fire each tick once.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	const tasks = 60
+	state := journaltest.Postgres(t)
+	runs := make(chan int64, 2*tasks)
+	var share [2]atomic.Int64
+	var replicas [2]*journal.Journal
+	for i := range replicas {
+		j := openTest(t, journal.Options{State: state})
+		replicas[i] = j
+		err := j.StartJobs(t.Context(), journal.Handlers{
+			Walk: func(context.Context, int64) error { return nil },
+			Task: func(ctx context.Context, id int64) error {
+				share[i].Add(1)
+				defer func() { runs <- id }()
+				return carryOut(ctx, j, id)
+			},
+		}, journal.JobOptions{LiveWorkers: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, result, err := replicas[0].Fire(t.Context(), journal.Firing{Policy: "p", Tick: time.Unix(7, 0), Lane: journal.Live})
+	if err != nil || result != journal.Created {
+		t.Fatal(result, err)
+	}
+	same, result, err := replicas[1].Fire(t.Context(), journal.Firing{Policy: "p", Tick: time.Unix(7, 0), Lane: journal.Live})
+	if err != nil || result != journal.Duplicate || same.ID != e.ID {
+		t.Fatal(result, err)
+	}
+	for i := range tasks {
+		if err := replicas[i%2].AddTasks(t.Context(), e.ID, []string{fmt.Sprint("r", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := replicas[1].EndWalk(t.Context(), e.ID); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[int64]bool{}
+	for range tasks {
+		select {
+		case id := <-runs:
+			if seen[id] {
+				t.Fatalf("task %d was carried out twice", id)
+			}
+			seen[id] = true
+		case <-time.After(patience):
+			t.Fatal("work was lost")
+		}
+	}
+	if share[0].Load() == 0 || share[1].Load() == 0 {
+		t.Errorf("one replica did all: %d and %d", share[0].Load(), share[1].Load())
+	}
+	got, err := replicas[0].Execution(t.Context(), e.ID)
+	if err != nil || got.Status != journal.Succeed || got.Counts.Succeed != tasks {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}

@@ -1,0 +1,200 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
+)
+
+// databases opens an empty journal on each database.
+func databases(t *testing.T, test func(t *testing.T, j *journal.Journal)) {
+	for name, state := range map[string]func(testing.TB) string{
+		"sqlite":   func(t testing.TB) string { return t.TempDir() },
+		"postgres": journaltest.Postgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, openTest(t, journal.Options{State: state(t), Log: zap.NewNop()}))
+		})
+	}
+}
+
+// TestDead: what a job belongs to Failed when the job failed for the last time.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, j *journal.Journal) {
+		walk, walkTask := firedTask(t, j, "walk fails")
+		task, dead := firedTask(t, j, "task panics")
+		if err := errors.Join(j.EndWalk(t.Context(), task.ID), j.Exec(t.Context(), `UPDATE river_job SET attempt = 24`)); err != nil {
+			t.Fatal(err)
+		}
+		err := j.StartJobs(t.Context(), journal.Handlers{
+			Walk: func(_ context.Context, id int64) error {
+				if id == walk.ID {
+					return errors.New("no such registry")
+				}
+				return nil
+			},
+			Task: func(_ context.Context, id int64) error {
+				if id == dead.ID {
+					panic("bug")
+				}
+				return journal.Again{After: time.Hour}
+			},
+		}, journal.JobOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, j, walk.ID, "Failed job_discarded no such registry")
+		wantEnd(t, j, task.ID, "Failed repositories_failed 1 repositories failed")
+		ts, err := j.Tasks(t.Context(), task.ID, 0, 0)
+		if err != nil || ts[0].Reason != "job_discarded" || ts[0].Detail != "panic: bug" {
+			t.Fatalf("%+v, %v", ts, err)
+		}
+		if ts, err = j.Tasks(t.Context(), walk.ID, 0, 0); err != nil || ts[0].ID != walkTask.ID || ts[0].Status != journal.Stopped {
+			t.Fatalf("%+v, %v", ts, err)
+		}
+	})
+}
+
+// firedTask is an execution with one task.
+func firedTask(t *testing.T, j *journal.Journal, policy string) (journal.Execution, journal.Task) {
+	t.Helper()
+	e, _, err := j.Fire(t.Context(), journal.Firing{Policy: policy, Lane: journal.Live})
+	if err == nil {
+		err = j.AddTasks(t.Context(), e.ID, []string{"a"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts, err := j.Tasks(t.Context(), e.ID, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, ts[0]
+}
+
+// wantEnd waits until an execution has ended.
+func wantEnd(t *testing.T, j *journal.Journal, id int64, want string) {
+	t.Helper()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for begin := time.Now(); time.Since(begin) < patience; <-look.C {
+		e, err := j.Execution(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !e.Status.Final() {
+			continue
+		}
+		if got := strings.Join([]string{string(e.Status), e.Reason, e.Detail}, " "); got != want {
+			t.Fatalf("execution %d: %s, want %s", id, got, want)
+		}
+		return
+	}
+	t.Fatalf("execution %d has not ended", id)
+}
+
+// TestLost: work whose job is gone is ended, other work is left alone.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, j *journal.Journal) {
+		walk, _ := firedTask(t, j, "lost walk")
+		task, _ := firedTask(t, j, "lost task")
+		fine, _ := firedTask(t, j, "fine")
+		waiting, _, err := j.Fire(t.Context(), journal.Firing{Policy: "fine"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(j.EndWalk(t.Context(), task.ID), j.Sweep(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []int64{walk.ID, task.ID, fine.ID, waiting.ID} {
+			if e, err := j.Execution(t.Context(), id); err != nil || e.Status.Final() {
+				t.Fatalf("%+v, %v", e, err)
+			}
+		}
+		err = errors.Join(
+			j.Exec(t.Context(), `DELETE FROM river_job WHERE kind = 'sealwright_walk' AND CAST(args ->> 'execution_id' AS BIGINT) = $1`, walk.ID),
+			j.Exec(t.Context(), `UPDATE river_job SET state = 'discarded', finalized_at = CURRENT_TIMESTAMP WHERE kind = 'sealwright_task'
+				AND CAST(args ->> 'task_id' AS BIGINT) IN (SELECT id FROM tasks WHERE execution_id = $1)`, task.ID),
+			j.Sweep(t.Context()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, j, walk.ID, "Failed job_discarded its job is gone")
+		wantEnd(t, j, task.ID, "Failed repositories_failed 1 repositories failed")
+		if e, err := j.Execution(t.Context(), fine.ID); err != nil || e.Status != journal.Pending {
+			t.Fatalf("%+v, %v", e, err)
+		}
+	})
+}
+
+// TestSweepRecords: a record whose claim's time is over is closed.
+func TestSweepRecords(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, j *journal.Journal) {
+		_, task := firedTask(t, j, "p")
+		for digest, ttl := range map[string]time.Duration{"dead": -time.Second, "live": time.Hour} {
+			s := journal.Subtask{ExecutionID: task.ExecutionID, TaskID: task.ID, Repository: "a", Digest: digest}
+			if _, err := j.Begin(t.Context(), "prod", s, []journal.Record{{Policy: "p"}}, ttl); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := j.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for digest, want := range map[string]journal.RecordState{"dead": journal.Broken, "live": journal.Signing} {
+			rs, err := j.Records(t.Context(), journal.RecordFilter{Digest: digest})
+			if err != nil || len(rs) != 1 || rs[0].State != want {
+				t.Errorf("%s: %+v, %v", digest, rs, err)
+			}
+		}
+	})
+}
+
+// TestPanicIsLogged: with its stack, under a constant message.
+func TestPanicIsLogged(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.ErrorLevel)
+	j := openTest(t, journal.Options{State: t.TempDir(), Log: zap.New(core)})
+	firedTask(t, j, "p")
+	walked := make(chan struct{})
+	again := false
+	err := j.StartJobs(t.Context(), journal.Handlers{
+		Task: func(context.Context, int64) error { return journal.Again{After: time.Hour} },
+		Walk: func(ctx context.Context, id int64) error {
+			if !again {
+				again = true
+				explode()
+			}
+			defer close(walked)
+			return j.EndWalk(ctx, id)
+		},
+	}, journal.JobOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-walked
+	entries := logs.FilterMessage("job panicked").All()
+	if len(entries) != 1 {
+		t.Fatalf("logged: %v", logs.All())
+	}
+	if stack, _ := entries[0].ContextMap()["stack"].(string); !strings.Contains(stack, "explode") {
+		t.Fatalf("stack: %s", stack)
+	}
+	if n := logs.FilterMessage("job queue").Len(); n == 0 {
+		t.Fatal("the job queue's own log does not arrive")
+	}
+}
+
+func explode() { panic("bug") }

@@ -1,0 +1,289 @@
+package journaltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+func testMerged(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	_, tasks := begun(t, j, "a")
+	first := artifact(tasks[0], "sha256:1", journal.InProgress, "")
+	first.Tags, first.MediaType = []string{"v2", "v1"}, "m"
+	must(t, j.PutSubtask(ctx, first))
+	if _, seen, err := j.Seen(ctx, first.ExecutionID, "a", "sha256:1"); seen || err != nil {
+		t.Fatalf("an artifact in progress was seen: %v, %v", seen, err)
+	}
+	second := artifact(tasks[0], "sha256:1", journal.Failed, "no_access")
+	second.Tags, second.MediaType, second.Detail, second.TagMoved = []string{"v3", "v1"}, "m", "denied", true
+	must(t, j.PutSubtask(ctx, second))
+	got, seen, err := j.Seen(ctx, first.ExecutionID, "a", "sha256:1")
+	must(t, err)
+	want := second
+	want.Tags = []string{"v1", "v2", "v3"}
+	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(journal.Subtask{}, "ID", "CreatedAt", "UpdatedAt")); d != "" || !seen {
+		t.Fatalf("seen: %v (-want +got):\n%s", seen, d)
+	}
+	for _, other := range []struct{ repository, digest string }{{"b", "sha256:1"}, {"a", "sha256:2"}, {"a", ""}} {
+		if _, seen, err := j.Seen(ctx, first.ExecutionID, other.repository, other.digest); seen || err != nil {
+			t.Errorf("seen %v: %v, %v", other, seen, err)
+		}
+	}
+}
+
+func testUnresolvable(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a")
+	for _, tags := range [][]string{{"x", "y"}, {"y", "x"}, {"z"}} {
+		s := artifact(tasks[0], "", journal.Failed, "tag_gone")
+		s.Tags = tags
+		must(t, j.PutSubtask(ctx, s))
+	}
+	got, err := j.Subtasks(ctx, journal.SubtaskFilter{ExecutionID: e.ID})
+	must(t, err)
+	if len(got) != 2 || !cmp.Equal(got[0].Tags, []string{"x", "y"}) || !cmp.Equal(got[1].Tags, []string{"z"}) {
+		t.Fatalf("subtasks: %+v", got)
+	}
+	if _, err := j.Begin(ctx, "prod", artifact(tasks[0], "", "", ""), nil, patience); err == nil {
+		t.Fatal("claimed an artifact without digest")
+	}
+}
+
+func record(format policy.Format) journal.Record {
+	return journal.Record{
+		Policy: "p", PolicyVersion: "v1", Trigger: policy.Manual, Tags: []string{"v1"}, Identity: "prod/a",
+		Format: format, Key: "release", KeyFingerprint: "ff", Algorithm: policy.ECDSASHA256,
+	}
+}
+
+func testClaim(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	_, tasks := begun(t, j, "a", "b")
+	s := artifact(tasks[0], "sha256:1", "", "")
+	c, err := j.Begin(ctx, "prod", s, []journal.Record{record(policy.FormatCosign)}, patience)
+	must(t, err)
+	_, err = j.Begin(ctx, "prod", s, []journal.Record{record(policy.FormatCosign)}, patience)
+	wantError(t, err, journal.ErrClaimed)
+	for _, other := range []struct {
+		registry string
+		subtask  journal.Subtask
+	}{
+		{"other", s},
+		{"prod", artifact(tasks[1], "sha256:1", "", "")},
+		{"prod", artifact(tasks[0], "sha256:2", "", "")},
+	} {
+		c, err := j.Begin(ctx, other.registry, other.subtask, nil, patience)
+		if err != nil {
+			t.Errorf("claiming something else: %v", err)
+		} else if c.Touched {
+			t.Errorf("claiming something else: touched")
+		}
+	}
+	if c.Touched {
+		t.Error("the first claim finds the artifact touched")
+	}
+	c.Subtask.Status, c.Records[0].State = journal.Failed, journal.Broken
+	must(t, j.End(ctx, c))
+	again, err := j.Begin(ctx, "prod", s, nil, patience)
+	if err != nil {
+		t.Fatalf("claiming what was given up: %v", err)
+	}
+	if !again.Touched {
+		t.Error("the second claim does not find the artifact touched")
+	}
+}
+
+// testOneClaimant: of many who want one artifact, one at a time gets it.
+func testOneClaimant(t *testing.T, j *journal.Journal) {
+	_, tasks := begun(t, j, "a")
+	s := artifact(tasks[0], "sha256:1", "", "")
+	var mu sync.Mutex
+	var holders, ended int
+	hold := func(n int) bool { mu.Lock(); defer mu.Unlock(); holders += n; return holders == 1 }
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 10 {
+				c, err := j.Begin(t.Context(), "prod", s, []journal.Record{record(policy.FormatCosign)}, patience)
+				if errors.Is(err, journal.ErrClaimed) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !hold(1) {
+					t.Error("two hold the claim")
+				}
+				c.Subtask.Status, c.Records[0].State = journal.Succeed, journal.Signed
+				hold(-1)
+				if err := j.End(t.Context(), c); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				ended++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	rs, err := j.Records(t.Context(), journal.RecordFilter{Digest: "sha256:1", Limit: 1000})
+	must(t, err)
+	if ended == 0 || len(rs) != ended {
+		t.Fatalf("%d records of %d claims", len(rs), ended)
+	}
+}
+
+func testExpiredClaim(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	_, tasks := begun(t, j, "a")
+	s := artifact(tasks[0], "sha256:1", "", "")
+	lost, err := j.Begin(ctx, "prod", s, []journal.Record{record(policy.FormatCosign)}, -time.Second)
+	must(t, err)
+	c, err := j.Begin(ctx, "prod", s, []journal.Record{record(policy.FormatCosign)}, patience)
+	must(t, err)
+	states := func() (got []string) {
+		rs, err := j.Records(ctx, journal.RecordFilter{})
+		must(t, err)
+		for _, r := range rs {
+			got = append(got, string(r.State)+" "+r.Reason)
+		}
+		return got
+	}
+	if d := cmp.Diff([]string{"signing ", "failed interrupted"}, states()); d != "" {
+		t.Fatalf("records (-want +got):\n%s", d)
+	}
+	// The slow one still says what happened, and does not take the claim away.
+	lost.Subtask.Status, lost.Records[0].State, lost.Records[0].Reason = journal.Succeed, journal.Signed, ""
+	must(t, j.End(ctx, lost))
+	_, err = j.Begin(ctx, "prod", s, nil, patience)
+	wantError(t, err, journal.ErrClaimed)
+	c.Subtask.Status, c.Records[0].State = journal.Succeed, journal.Signed
+	must(t, j.End(ctx, c))
+	if d := cmp.Diff([]string{"signed ", "signed "}, states()); d != "" {
+		t.Fatalf("records (-want +got):\n%s", d)
+	}
+}
+
+func testRecord(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a")
+	s := artifact(tasks[0], "sha256:1", "", "")
+	s.Tags = []string{"v1"}
+	given := []journal.Record{record(policy.FormatCosign), record(policy.FormatNotationJWS)}
+	c, err := j.Begin(ctx, "prod", s, given, patience)
+	must(t, err)
+	got, err := j.Records(ctx, journal.RecordFilter{Repository: "a"})
+	must(t, err)
+	want := []journal.Record{c.Records[1], c.Records[0]} // the newest first
+	near := cmpopts.EquateApproxTime(time.Microsecond)
+	if d := cmp.Diff(want, got, near); d != "" {
+		t.Fatalf("begun (-want +got):\n%s", d)
+	}
+	if r := c.Records[0]; r.State != journal.Signing || r.ExecutionID != e.ID || r.Registry != "prod" || r.Repository != "a" ||
+		r.Digest != "sha256:1" || given[0].ID != 0 {
+		t.Fatalf("record: %+v", r)
+	}
+	if c.Subtask.Status != journal.InProgress || c.Subtask.ID == 0 {
+		t.Fatalf("subtask: %+v", c.Subtask)
+	}
+	c.Subtask.Status, c.Subtask.Reason = journal.Failed, "partly"
+	c.Records[0].State, c.Records[0].Signature, c.Records[0].StoredAs, c.Records[0].TagMoved = journal.Signed, "c2ln", "sha256:9", true
+	c.Records[1].State, c.Records[1].Reason = journal.Broken, "unauthorized"
+	must(t, j.End(ctx, c))
+	got, err = j.Records(ctx, journal.RecordFilter{Registry: "prod", Policy: "p"})
+	must(t, err)
+	want = []journal.Record{c.Records[1], c.Records[0]}
+	if d := cmp.Diff(want, got, near, cmpopts.IgnoreFields(journal.Record{}, "FinishedAt")); d != "" {
+		t.Fatalf("ended (-want +got):\n%s", d)
+	}
+	if got[0].FinishedAt.Before(got[0].CreatedAt) {
+		t.Fatalf("finished at %v", got[0].FinishedAt)
+	}
+	sub, seen, err := j.Seen(ctx, e.ID, "a", "sha256:1")
+	must(t, err)
+	if !seen || sub.Reason != "partly" || !cmp.Equal(sub.Tags, []string{"v1"}) {
+		t.Fatalf("subtask: %v %+v", seen, sub)
+	}
+}
+
+func testNotFinal(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	_, tasks := begun(t, j, "a")
+	c, err := j.Begin(ctx, "prod", artifact(tasks[0], "sha256:1", "", ""), []journal.Record{record(policy.FormatCosign)}, patience)
+	must(t, err)
+	c.Records[0].State = journal.Signed
+	if err := j.End(ctx, c); err == nil {
+		t.Fatal("ended with a subtask in progress")
+	}
+	c.Subtask.Status, c.Records[0].State = journal.Succeed, journal.Signing
+	if err := j.End(ctx, c); err == nil {
+		t.Fatal("ended with a record in state signing")
+	}
+}
+
+// testFaults: writes share transactions, not each other's failures.
+func testFaults(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a")
+	const callers, each = 32, 12
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for k := range each {
+				s := artifact(tasks[0], fmt.Sprintf("sha256:%d-%d", i, k), journal.Succeed, "signed")
+				faulty := (i+k)%5 == 0
+				if faulty {
+					s.TaskID = 1 << 40 // no such task
+				}
+				if err := j.PutSubtask(ctx, s); (err != nil) != faulty {
+					t.Errorf("%d-%d: faulty %v, error %v", i, k, faulty, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	want := 0
+	for i := range callers {
+		for k := range each {
+			_, seen, err := j.Seen(ctx, e.ID, "a", fmt.Sprintf("sha256:%d-%d", i, k))
+			must(t, err)
+			if faulty := (i+k)%5 == 0; seen == faulty {
+				t.Errorf("%d-%d: faulty %v, written %v", i, k, faulty, seen)
+			}
+			if seen {
+				want++
+			}
+		}
+	}
+	got, err := j.Execution(ctx, e.ID)
+	must(t, err)
+	if got.Counts.Total != int64(want) || got.Counts.Reasons["signed"] != int64(want) {
+		t.Fatalf("counts %+v, want %d", got.Counts, want)
+	}
+}
+
+func testCancelled(t *testing.T, j *journal.Journal) {
+	_, tasks := begun(t, j, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 50 {
+		digest := fmt.Sprintf("sha256:%d", i)
+		err := j.PutSubtask(ctx, artifact(tasks[0], digest, journal.Succeed, ""))
+		_, seen, seenErr := j.Seen(t.Context(), tasks[0].ExecutionID, "a", digest)
+		must(t, seenErr)
+		if seen != (err == nil) {
+			t.Fatalf("error %v, but written: %v", err, seen)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package journaltest
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+func testUnknown(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	_, err := j.Execution(ctx, 7)
+	wantError(t, err, journal.ErrNotFound)
+	_, err = j.StartExecution(ctx, 7)
+	wantError(t, err, journal.ErrNotFound)
+	_, _, err = j.StartTask(ctx, 7)
+	wantError(t, err, journal.ErrNotFound)
+	wantError(t, j.AddTasks(ctx, 7, []string{"a"}), journal.ErrNotFound)
+	wantError(t, j.EndWalk(ctx, 7), journal.ErrNotFound)
+	wantError(t, j.EndTask(ctx, 7, journal.Succeed, "", ""), journal.ErrNotFound)
+	wantError(t, j.EndExecution(ctx, 7, journal.Stopped, "", ""), journal.ErrNotFound)
+	wantError(t, j.SaveCursor(ctx, 7, "x"), journal.ErrNotFound)
+	if err := j.EndExecution(ctx, 7, journal.Pending, "", ""); err == nil {
+		t.Fatal("ended an execution as Pending")
+	}
+	if err := j.EndTask(ctx, 7, journal.InProgress, "", ""); err == nil {
+		t.Fatal("ended a task as InProgress")
+	}
+}
+
+// ending is how a task ends, and with which artifacts.
+type ending struct {
+	status    journal.Status
+	reason    string
+	artifacts []journal.Status
+}
+
+func testOutcomes(t *testing.T, j *journal.Journal) {
+	ok, bad, stop := journal.Succeed, journal.Failed, journal.Stopped
+	for _, c := range []struct {
+		name   string
+		tasks  []ending
+		status journal.Status
+		reason string
+	}{
+		{"nothing to do", nil, ok, ""},
+		{"all well", []ending{{ok, "", []journal.Status{ok, ok}}, {ok, "", nil}}, ok, ""},
+		{"an artifact failed", []ending{{bad, "artifacts_failed", []journal.Status{ok, bad}}, {ok, "", nil}}, bad, "artifacts_failed"},
+		{"an artifact failed in a task that did not", []ending{{ok, "", []journal.Status{bad}}}, bad, "artifacts_failed"},
+		{"a repository failed", []ending{{bad, "no_access", nil}, {bad, "artifacts_failed", []journal.Status{bad}}}, bad, "repositories_failed"},
+		{"stopped", []ending{{stop, "policy_disabled", nil}, {ok, "", []journal.Status{ok}}}, stop, ""},
+		{"stopped and failed", []ending{{stop, "policy_disabled", nil}, {bad, "no_access", nil}}, bad, "repositories_failed"},
+		{"an artifact left in progress", []ending{{ok, "", []journal.Status{journal.InProgress}}}, ok, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) { testOutcome(t, j, c.tasks, c.status, c.reason) })
+	}
+}
+
+func testOutcome(t *testing.T, j *journal.Journal, endings []ending, status journal.Status, reason string) {
+	var names []string
+	for i := range endings {
+		names = append(names, string(rune('a'+i)))
+	}
+	want, tasks := begun(t, j, names...)
+	want.Tasks = int64(len(endings))
+	for i, e := range endings {
+		want.Status = journal.InProgress
+		for k, s := range e.artifacts {
+			must(t, j.PutSubtask(t.Context(), artifact(tasks[i], string(rune('0'+k)), s, "because_"+string(s))))
+			addCount(&want.Counts, s)
+		}
+		wantExecution(t, j, want)
+		must(t, j.EndTask(t.Context(), tasks[i].ID, e.status, e.reason, "detail"))
+		if n := want.Counts.InProgress; n > 0 {
+			want.Counts = journal.Counts{Total: n, Stopped: n, Reasons: map[string]int64{"interrupted": n}}
+		}
+	}
+	want.Status, want.Reason = status, reason
+	wantExecution(t, j, want)
+}
+
+func addCount(c *journal.Counts, s journal.Status) {
+	c.Total++
+	switch s {
+	case journal.Succeed:
+		c.Succeed++
+	case journal.Failed:
+		c.Failed++
+	case journal.InProgress:
+		c.InProgress++
+	}
+	if c.Reasons == nil {
+		c.Reasons = map[string]int64{}
+	}
+	c.Reasons["because_"+string(s)]++
+}
+
+func testForcedEnd(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a", "b", "c")
+	waiting := fire(t, j, manual(), journal.Created)
+	must(t, j.EndTask(ctx, tasks[0].ID, journal.Succeed, "", ""))
+	_, _, err := j.StartTask(ctx, tasks[1].ID)
+	must(t, err, j.EndExecution(ctx, e.ID, journal.Stopped, "policy_gone", "removed"))
+	e.Status, e.Reason, e.Tasks = journal.Stopped, "policy_gone", 3
+	wantExecution(t, j, e)
+	got, err := j.Tasks(ctx, e.ID, 0, 0)
+	must(t, err)
+	for i, want := range []journal.Status{journal.Succeed, journal.Stopped, journal.Stopped} {
+		if got[i].Status != want {
+			t.Errorf("task %d is %s, want %s", i, got[i].Status, want)
+		}
+	}
+	waiting.Status = journal.Pending
+	wantExecution(t, j, waiting)
+
+	// What is still running finds out, and changes nothing any more.
+	wantError(t, j.AddTasks(ctx, e.ID, []string{"d"}), journal.ErrEnded)
+	wantError(t, j.SaveCursor(ctx, tasks[1].ID, "x"), journal.ErrEnded)
+	task, _, err := j.StartTask(ctx, tasks[1].ID)
+	must(t, err, j.EndWalk(ctx, e.ID), j.EndTask(ctx, tasks[1].ID, journal.Failed, "late", ""),
+		j.EndExecution(ctx, e.ID, journal.Failed, "late", ""))
+	if task.Status != journal.Stopped {
+		t.Errorf("a stopped task starts as %s", task.Status)
+	}
+	wantExecution(t, j, e)
+
+	// A waiting execution can be stopped too; nobody takes its place.
+	fire(t, j, manual(), journal.Created)
+	last := fire(t, j, manual(), journal.Coalesced)
+	must(t, j.EndExecution(ctx, last.ID, journal.Stopped, "policy_gone", ""))
+	wantExecution(t, j, waiting)
+}
+
+// testLateWork: an artifact that was begun before its execution was stopped is
+// finished, and counted.
+func testLateWork(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a")
+	c, err := j.Begin(ctx, "prod", artifact(tasks[0], "sha256:1", "", ""), nil, patience)
+	must(t, err, j.EndExecution(ctx, e.ID, journal.Stopped, "by_hand", ""))
+	e.Status, e.Reason, e.Tasks, e.Counts = journal.Stopped, "by_hand", 1, journal.Counts{Total: 1, InProgress: 1}
+	wantExecution(t, j, e)
+	c.Subtask.Status, c.Subtask.Reason = journal.Succeed, "signed"
+	must(t, j.End(ctx, c), j.EndTask(ctx, tasks[0].ID, journal.Stopped, "by_hand", ""))
+	e.Counts = journal.Counts{Total: 1, Succeed: 1, Reasons: map[string]int64{"signed": 1}}
+	wantExecution(t, j, e)
+}
+
+func testAddTasks(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	const many = 450
+	e := fire(t, j, manual(), journal.Created)
+	var names []string
+	for i := range many {
+		names = append(names, "r"+string(rune('a'+i%26))+string(rune('a'+i/26%26)))
+	}
+	started := make(chan int64, 2*many)
+	must(t, j.AddTasks(ctx, e.ID, names[:300]), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, nil))
+	must(t, j.EndWalk(ctx, e.ID))
+	work(t, j, journal.Handlers{
+		Walk: func(ctxJob, int64) error { return nil },
+		Task: func(ctx ctxJob, id int64) error {
+			defer func() { started <- id }()
+			return j.EndTask(ctx, id, journal.Succeed, "", "")
+		},
+	}, journal.JobOptions{LiveWorkers: 16})
+	seen := map[int64]bool{}
+	for range many {
+		id := receive(t, started)
+		if seen[id] {
+			t.Fatalf("task %d has two jobs", id)
+		}
+		seen[id] = true
+	}
+	e.Status, e.Tasks = journal.Succeed, many
+	wantExecution(t, j, e)
+}
+
+func testCursor(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a")
+	must(t, j.SaveCursor(ctx, tasks[0].ID, "page 2"))
+	got, of, err := j.StartTask(ctx, tasks[0].ID)
+	must(t, err)
+	want := journal.Task{ID: tasks[0].ID, ExecutionID: e.ID, Repository: "a", Status: journal.InProgress, Cursor: "page 2"}
+	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(journal.Task{}, "CreatedAt", "UpdatedAt")); d != "" {
+		t.Fatalf("task (-want +got):\n%s", d)
+	}
+	if of.ID != e.ID || of.PolicyVersion != "v1" || of.Status != journal.InProgress {
+		t.Fatalf("its execution: %+v", of)
+	}
+}

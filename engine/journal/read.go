@@ -1,0 +1,247 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// pageLimit is the size of a page when the caller does not say.
+const pageLimit = 100
+
+// An ExecutionFilter chooses executions. Zero fields choose all.
+type ExecutionFilter struct {
+	Policy string
+	Status Status
+	Before int64 // continue after this execution of the last page
+	Limit  int   // default 100
+}
+
+// A SubtaskFilter chooses subtasks. Zero fields choose all.
+type SubtaskFilter struct {
+	ExecutionID, TaskID int64
+	Status              Status
+	Reason              string
+	After               int64 // continue after this subtask of the last page
+	Limit               int   // default 100
+}
+
+// A RecordFilter chooses records. Zero fields choose all.
+type RecordFilter struct {
+	Digest, Registry, Repository, Policy string
+	After                                int64 // continue after this record of the last page
+	Limit                                int   // default 100
+}
+
+// Executions returns a page of executions, the newest first.
+func (j *Journal) Executions(ctx context.Context, f ExecutionFilter) ([]Execution, error) {
+	var w where
+	w.equal("policy", f.Policy)
+	w.equal("status", string(f.Status))
+	w.cursor("id <", f.Before)
+	q := j.store.reader()
+	es, err := collect(ctx, q, scanExecution, selectExecution+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading executions: %w", err)
+	}
+	for i := range es {
+		if err := addCounts(ctx, q, &es[i]); err != nil {
+			return nil, fmt.Errorf("counting execution %d: %w", es[i].ID, err)
+		}
+	}
+	return es, nil
+}
+
+// Execution returns one execution, or ErrNotFound.
+func (j *Journal) Execution(ctx context.Context, id int64) (Execution, error) {
+	e, err := executionByID(ctx, j.store.reader(), id)
+	if err != nil {
+		return Execution{}, fmt.Errorf("execution %d: %w", id, err)
+	}
+	return e, nil
+}
+
+// Tasks returns a page of an execution's tasks in the order in which they were
+// found, those after the task with the id after. A limit of 0 means 100.
+func (j *Journal) Tasks(ctx context.Context, executionID, after int64, max int) ([]Task, error) {
+	ts, err := collect(ctx, j.store.reader(), scanTask,
+		selectTask+` WHERE execution_id = $1 AND id > $2 ORDER BY id `+limit(max), executionID, after)
+	if err != nil {
+		return nil, fmt.Errorf("reading the tasks of execution %d: %w", executionID, err)
+	}
+	return ts, nil
+}
+
+// Subtasks returns a page of subtasks in the order in which they were found.
+func (j *Journal) Subtasks(ctx context.Context, f SubtaskFilter) ([]Subtask, error) {
+	var w where
+	w.equalID("execution_id", f.ExecutionID)
+	w.equalID("task_id", f.TaskID)
+	w.equal("status", string(f.Status))
+	w.equal("reason", f.Reason)
+	w.cursor("id >", f.After)
+	ss, err := collect(ctx, j.store.reader(), scanSubtask, selectSubtask+w.sql()+` ORDER BY id `+limit(f.Limit), w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading subtasks: %w", err)
+	}
+	return ss, nil
+}
+
+// Records returns a page of records, the newest first.
+func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error) {
+	var w where
+	w.equal("digest", f.Digest)
+	w.equal("registry", f.Registry)
+	w.equal("repository", f.Repository)
+	w.equal("policy", f.Policy)
+	w.cursor("id <", f.After)
+	rs, err := collect(ctx, j.store.reader(), scanRecord, selectRecord+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading records: %w", err)
+	}
+	return rs, nil
+}
+
+// where collects conditions on columns that the code names and values that it
+// does not.
+type where struct {
+	conditions []string
+	args       []any
+}
+
+func (w *where) add(condition string, v any) {
+	w.args = append(w.args, v)
+	w.conditions = append(w.conditions, condition+" $"+strconv.Itoa(len(w.args)))
+}
+
+func (w *where) equal(column, v string) {
+	if v != "" {
+		w.add(column+" =", v)
+	}
+}
+
+func (w *where) equalID(column string, v int64) {
+	if v != 0 {
+		w.add(column+" =", v)
+	}
+}
+
+func (w *where) cursor(condition string, v int64) {
+	if v != 0 {
+		w.add(condition, v)
+	}
+}
+
+func (w *where) sql() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}
+
+func limit(n int) string {
+	if n <= 0 {
+		n = pageLimit
+	}
+	return "LIMIT " + strconv.Itoa(n)
+}
+
+func executionByID(ctx context.Context, q querier, id int64) (Execution, error) {
+	e, err := scanExecution(q.queryRow(ctx, selectExecution+` WHERE id = $1`, id))
+	if err != nil {
+		return Execution{}, notFound(err)
+	}
+	return e, addCounts(ctx, q, &e)
+}
+
+// addCounts counts what is still going on; what ended has its counts.
+func addCounts(ctx context.Context, q querier, e *Execution) (err error) {
+	if e.Status.Final() || e.Status == Initialized {
+		return nil
+	}
+	e.Tasks, e.Counts, err = count(ctx, q, e.ID)
+	return err
+}
+
+func taskByID(ctx context.Context, q querier, id int64) (Task, error) {
+	t, err := scanTask(q.queryRow(ctx, selectTask+` WHERE id = $1`, id))
+	return t, notFound(err)
+}
+
+const selectExecution = `SELECT id, policy, policy_version, registry, trigger_type, tick, lane, status, reason, detail,
+	tasks, counts, created_at, started_at, finished_at FROM executions`
+
+func scanExecution(s scanner) (Execution, error) {
+	var e Execution
+	var tick, created, started, finished int64
+	var counts string
+	err := s.Scan(&e.ID, &e.Policy, &e.PolicyVersion, &e.Registry, &e.Trigger, &tick, &e.Lane, &e.Status, &e.Reason, &e.Detail,
+		&e.Tasks, &counts, &created, &started, &finished)
+	if err != nil {
+		return Execution{}, err
+	}
+	e.Tick, e.CreatedAt = fromMicros(tick), fromMicros(created)
+	e.StartedAt, e.FinishedAt = fromMicros(started), fromMicros(finished)
+	if counts != "" {
+		err = json.Unmarshal([]byte(counts), &e.Counts)
+	}
+	return e, err
+}
+
+const selectTask = `SELECT id, execution_id, repository, status, reason, detail, cursor, created_at, updated_at FROM tasks`
+
+func scanTask(s scanner) (Task, error) {
+	var t Task
+	var created, updated int64
+	err := s.Scan(&t.ID, &t.ExecutionID, &t.Repository, &t.Status, &t.Reason, &t.Detail, &t.Cursor, &created, &updated)
+	t.CreatedAt, t.UpdatedAt = fromMicros(created), fromMicros(updated)
+	return t, err
+}
+
+const selectSubtask = `SELECT id, execution_id, task_id, repository, digest, media_type, tags, status, reason, detail,
+	tag_moved, created_at, updated_at FROM subtasks`
+
+func scanSubtask(s scanner) (Subtask, error) {
+	var t Subtask
+	var tags string
+	var moved, created, updated int64
+	err := s.Scan(&t.ID, &t.ExecutionID, &t.TaskID, &t.Repository, &t.Digest, &t.MediaType, &tags, &t.Status, &t.Reason, &t.Detail,
+		&moved, &created, &updated)
+	if err != nil {
+		return Subtask{}, err
+	}
+	t.TagMoved, t.CreatedAt, t.UpdatedAt = moved != 0, fromMicros(created), fromMicros(updated)
+	t.Tags, err = fromJSON(tags)
+	return t, err
+}
+
+const selectRecord = `SELECT id, execution_id, policy, policy_version, trigger_type, registry, repository, digest, tags,
+	identity, format, key_name, key_fingerprint, algorithm, state, reason, signature, stored_as, tag_moved, created_at,
+	finished_at FROM records`
+
+func scanRecord(s scanner) (Record, error) {
+	var r Record
+	var tags string
+	var moved, created, finished int64
+	err := s.Scan(&r.ID, &r.ExecutionID, &r.Policy, &r.PolicyVersion, &r.Trigger, &r.Registry, &r.Repository, &r.Digest, &tags,
+		&r.Identity, &r.Format, &r.Key, &r.KeyFingerprint, &r.Algorithm, &r.State, &r.Reason, &r.Signature, &r.StoredAs,
+		&moved, &created, &finished)
+	if err != nil {
+		return Record{}, err
+	}
+	r.TagMoved, r.CreatedAt, r.FinishedAt = moved != 0, fromMicros(created), fromMicros(finished)
+	r.Tags, err = fromJSON(tags)
+	return r, err
+}
+
+// fromJSON reads a list; an empty one is nil.
+func fromJSON(s string) ([]string, error) {
+	var list []string
+	err := json.Unmarshal([]byte(s), &list)
+	if len(list) == 0 {
+		list = nil
+	}
+	return list, err
+}

@@ -1,0 +1,94 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// sweepInterval is how soon it is noticed that work was lost.
+const sweepInterval = time.Minute
+
+func (j *Journal) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := j.sweep(ctx); err != nil && ctx.Err() == nil {
+			j.log.Warn("sweeping the journal", zap.Error(err))
+		}
+	}
+}
+
+// sweep ends what nobody will end any more: executions and tasks whose job is
+// gone, and records of workers that died. A row and its job are written in one
+// transaction, and a row is final before its job is, so what is seen here
+// without a job has lost it.
+func (j *Journal) sweep(ctx context.Context) error {
+	const lost = "its job is gone"
+	walks, err := collect(ctx, j.store.reader(), scanID, `SELECT id FROM executions
+		WHERE status IN ('Pending', 'InProgress') AND finished_at = 0 AND walked = 0
+		AND id NOT IN (SELECT CAST(args ->> 'execution_id' AS BIGINT) FROM river_job WHERE kind = 'sealwright_walk'
+			AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))`)
+	if err != nil {
+		return err
+	}
+	tasks, err := collect(ctx, j.store.reader(), scanID, `SELECT id FROM tasks
+		WHERE status IN ('Initialized', 'Pending', 'InProgress')
+		AND id NOT IN (SELECT CAST(args ->> 'task_id' AS BIGINT) FROM river_job WHERE kind = 'sealwright_task'
+			AND state IN ('available', 'pending', 'retryable', 'running', 'scheduled'))`)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range walks {
+		errs = append(errs, j.EndExecution(ctx, id, Failed, ReasonJobDiscarded, lost))
+	}
+	for _, id := range tasks {
+		errs = append(errs, j.EndTask(ctx, id, Failed, ReasonJobDiscarded, lost))
+	}
+	errs = append(errs, j.store.update(ctx, func(q querier) error {
+		if err := closeInterrupted(ctx, q, j.now()); err != nil {
+			return err
+		}
+		_, err := q.exec(ctx, `DELETE FROM claims WHERE expires_at <= $1`, micros(j.now()))
+		return err
+	}))
+	return errors.Join(errs...)
+}
+
+// closeInterrupted closes the records whose worker died: those without a live
+// claim. A claim and its records begin and end in one transaction.
+func closeInterrupted(ctx context.Context, q querier, now time.Time) error {
+	_, err := q.exec(ctx, `UPDATE records SET state = 'failed', reason = 'interrupted', finished_at = $1
+		WHERE state = 'signing' AND NOT EXISTS (SELECT 1 FROM claims c
+			WHERE c.registry = records.registry AND c.repository = records.repository
+			AND c.digest = records.digest AND c.expires_at > $1)`, micros(now))
+	return err
+}
+
+// failJob ends the execution or task of a job that was discarded.
+func (j *Journal) failJob(ctx context.Context, kind string, args []byte, detail string) error {
+	switch kind {
+	case walkArgs{}.Kind():
+		var a walkArgs
+		if err := json.Unmarshal(args, &a); err != nil {
+			return err
+		}
+		return j.EndExecution(ctx, a.ExecutionID, Failed, ReasonJobDiscarded, detail)
+	case taskArgs{}.Kind():
+		var a taskArgs
+		if err := json.Unmarshal(args, &a); err != nil {
+			return err
+		}
+		return j.EndTask(ctx, a.TaskID, Failed, ReasonJobDiscarded, detail)
+	}
+	return nil // a kind of another version of Sealwright
+}

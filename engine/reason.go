@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/signature"
+)
+
+// Reasons name what became of an artifact, a task or an execution. Logs,
+// records and commands carry them, and scripts may depend on them.
+const (
+	ReasonSigned        = "signed"         // new signature, read back and verified
+	ReasonAlreadySigned = "already_signed" // our key verified what was there; no key use
+
+	ReasonGone            = "artifact_gone"   // deleted between listing and signing
+	ReasonRepositoryGone  = "repository_gone" // deleted between catalog and listing
+	ReasonUnauthorized    = "unauthorized"    // the registry does not know who we are
+	ReasonForbidden       = "forbidden"       // it does, and says no
+	ReasonRateLimited     = "rate_limited"    // still, at the artifact's deadline
+	ReasonUnavailable     = "registry_unavailable"
+	ReasonRejected        = "registry_rejected" // a write was refused: immutable tags, quota, read-only
+	ReasonTooLarge        = "too_large"
+	ReasonCorrupt         = "corrupt_content" // digest, length or type is not what was said
+	ReasonUnsupported     = "unsupported"
+	ReasonForeignTag      = "foreign_signature_tag" // the .sig tag holds something else
+	ReasonTooMany         = "too_many_signatures"
+	ReasonConflict        = "signature_conflict" // other writers kept overwriting ours
+	ReasonKey             = "key_failed"         // the key could not sign
+	ReasonKeyDisabled     = "key_disabled"
+	ReasonKeyMismatch     = "key_mismatch"      // what came back is not this key's
+	ReasonDeadline        = "deadline"          // the artifact's deadline passed
+	ReasonBusy            = "claimed_elsewhere" // another worker held the artifact until our deadline
+	ReasonInternal        = "internal"
+	ReasonPolicyGone      = "policy_gone" // removed from the configuration
+	ReasonPolicyDisabled  = "policy_disabled"
+	ReasonArtifactsFailed = "artifacts_failed"
+)
+
+// causes maps errors to reasons; the first match counts.
+var causes = []struct {
+	err    error
+	reason string
+}{
+	{signature.ErrForeign, ReasonForeignTag},
+	{signature.ErrTooMany, ReasonTooMany},
+	{signature.ErrConflict, ReasonConflict},
+	{kms.ErrDisabled, ReasonKeyDisabled},
+	{kms.ErrInvalidSignature, ReasonKeyMismatch},
+	{kms.ErrKeyMismatch, ReasonKeyMismatch},
+	{registry.ErrRateLimited, ReasonRateLimited},
+	{registry.ErrUnauthorized, ReasonUnauthorized},
+	{registry.ErrForbidden, ReasonForbidden},
+	{registry.ErrNotFound, ReasonGone},
+	{registry.ErrTooLarge, ReasonTooLarge},
+	{registry.ErrCorrupt, ReasonCorrupt},
+	{registry.ErrUnsupported, ReasonUnsupported},
+	{registry.ErrRejected, ReasonRejected},
+	{registry.ErrUnavailable, ReasonUnavailable},
+	{context.DeadlineExceeded, ReasonDeadline},
+	{errKey, ReasonKey},
+}
+
+// errKey marks errors of the key's use.
+var errKey = errors.New("using the key")
+
+// reasonFor names why err happened.
+func reasonFor(err error) string {
+	for _, c := range causes {
+		if errors.Is(err, c.err) {
+			return c.reason
+		}
+	}
+	return ReasonInternal
+}

@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// maxNap bounds a scheduler's sleep, so that a stepped clock or a suspended
+// machine is noticed soon.
+const maxNap = 30 * time.Second
+
+// tickBook remembers the last tick of each policy; the journal is one.
+type tickBook interface {
+	LastTick(ctx context.Context, policy string) (time.Time, bool, error)
+	SetFirstTick(ctx context.Context, policy string, t time.Time) error
+}
+
+// A scheduler fires scheduled policies. Every replica computes the ticks; the
+// journal lets each (policy, tick) through once. Ticks missed while nothing ran
+// become one: the latest.
+type scheduler struct {
+	ticks tickBook
+	now   func() time.Time
+	// fire records that the policy is due at tick. It must advance the tick
+	// book, or the tick is fired again.
+	fire func(ctx context.Context, p *policy.Policy, tick time.Time) error
+	log  *zap.Logger
+}
+
+// run fires policies until ctx ends. A value on changed makes it ask current
+// for the policies anew.
+func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, changed <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-timer.C:
+		}
+		nap := maxNap
+		for _, p := range current() {
+			if p.Trigger.Type != policy.Scheduled || !p.IsEnabled() {
+				continue
+			}
+			wait, err := s.due(ctx, &p)
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("policy not fired, will try again", zap.String("policy", p.Name), zap.Error(err))
+				wait = time.Second
+			}
+			nap = min(nap, wait)
+		}
+		timer.Reset(nap)
+	}
+}
+
+// due fires p if a tick has passed since its last one and returns how long to
+// wait for the next.
+func (s *scheduler) due(ctx context.Context, p *policy.Policy) (time.Duration, error) {
+	schedule, err := policy.ParseCron(p.Trigger.Cron)
+	if err != nil {
+		return maxNap, err
+	}
+	now := s.now().UTC()
+	last, known, err := s.ticks.LastTick(ctx, p.Name)
+	if err != nil {
+		return 0, err
+	}
+	if !known {
+		// A policy seen for the first time is not owed the past.
+		if err := s.ticks.SetFirstTick(ctx, p.Name, now); err != nil {
+			return 0, err
+		}
+		last = now
+	}
+	if tick := latestTick(schedule, last, now); !tick.IsZero() {
+		if err := s.fire(ctx, p, tick); err != nil {
+			return 0, err
+		}
+	}
+	next := schedule.Next(now)
+	if next.IsZero() {
+		return maxNap, nil
+	}
+	return next.Sub(now), nil
+}
+
+// latestTick returns the last tick in (after, now], zero if there is none. It
+// looks back in growing windows, so that a long outage of a frequent schedule
+// costs few steps.
+func latestTick(s policy.Schedule, after, now time.Time) time.Time {
+	for window := time.Minute; ; window *= 2 {
+		from := now.Add(-window)
+		if !from.After(after) {
+			from = after
+		}
+		var latest time.Time
+		for t := s.Next(from); !t.IsZero() && !t.After(now); t = s.Next(t) {
+			latest = t
+		}
+		if !latest.IsZero() || from.Equal(after) || window > 1<<61 {
+			return latest
+		}
+	}
+}

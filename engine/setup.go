@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/matcher"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/signature"
+)
+
+// A Setup is one loaded configuration, opened: what an Engine works with until
+// the next one replaces it. Work that has begun keeps the Setup it began with.
+type Setup struct {
+	policies []bound
+	places   map[string]*Place
+	keys     map[string]kms.Signer
+
+	mu    sync.Mutex
+	users int           // tasks that work with it
+	done  chan struct{} // closed when replaced and the last user has left; nil while in service
+}
+
+// A Place is an opened registry with what must exist once for it, also across
+// setups: admission, and what is known of signatures that are being written.
+type Place struct {
+	registry      registry.Registry
+	cosign        *signature.Cosign
+	concurrency   int
+	live, backlog chan struct{} // admission by lane
+}
+
+// NewPlace returns the place of a registry of which at most concurrency
+// artifacts of each lane are worked on at once; 0 means 16.
+func NewPlace(r registry.Registry, concurrency int) *Place {
+	if concurrency <= 0 {
+		concurrency = 16
+	}
+	return &Place{registry: r, cosign: &signature.Cosign{Store: r}, concurrency: concurrency,
+		live: make(chan struct{}, concurrency), backlog: make(chan struct{}, concurrency)}
+}
+
+// bound is a policy with everything it names looked up.
+type bound struct {
+	policy.Policy
+	match  *matcher.Matcher
+	place  *Place
+	signer kms.Signer
+}
+
+// NewSetup binds each policy to its registry and its key. It fails if one of
+// them is missing or a pattern is malformed, and reports every such fault.
+// The Setup closes the keys when its last user is done with it.
+func NewSetup(policies []policy.Policy, places map[string]*Place, keys map[string]kms.Signer) (*Setup, error) {
+	s := &Setup{places: places, keys: keys}
+	var errs []error
+	for _, p := range policies {
+		b, err := s.bind(p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("policy %q: %w", p.Name, err))
+			continue
+		}
+		s.policies = append(s.policies, b)
+	}
+	return s, errors.Join(errs...)
+}
+
+func (s *Setup) bind(p policy.Policy) (bound, error) {
+	place, ok := s.places[p.Registry]
+	if !ok {
+		return bound{}, fmt.Errorf("no registry is named %q", p.Registry)
+	}
+	signer, ok := s.keys[p.Key]
+	if !ok {
+		return bound{}, fmt.Errorf("no key is named %q", p.Key)
+	}
+	m, err := matcher.New(&p)
+	if err != nil {
+		return bound{}, err
+	}
+	for _, f := range p.SignatureFormats() {
+		if f != policy.FormatCosign {
+			return bound{}, fmt.Errorf("format %s is not in this build", f)
+		}
+	}
+	return bound{Policy: p, match: m, place: place, signer: signer}, nil
+}
+
+// find returns the policy of that name.
+func (s *Setup) find(name string) (bound, bool) {
+	i := slices.IndexFunc(s.policies, func(b bound) bool { return b.Name == name })
+	if i < 0 {
+		return bound{}, false
+	}
+	return s.policies[i], true
+}
+
+// Requests returns what was sent to each registry so far, by its name.
+func (s *Setup) Requests() map[string]registry.Counters {
+	out := make(map[string]registry.Counters, len(s.places))
+	for name, p := range s.places {
+		out[name] = p.registry.Requests()
+	}
+	return out
+}
+
+// acquire makes the caller a user of the Setup; false if it was closed.
+func (s *Setup) acquire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done != nil {
+		return false
+	}
+	s.users++
+	return true
+}
+
+func (s *Setup) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users--; s.users == 0 && s.done != nil {
+		close(s.done)
+	}
+}
+
+// Close waits for those who still work with the Setup, and closes its keys.
+func (s *Setup) Close() error {
+	s.mu.Lock()
+	s.done = make(chan struct{})
+	if s.users == 0 {
+		close(s.done)
+	}
+	s.mu.Unlock()
+	<-s.done
+	var errs []error
+	for name, k := range s.keys {
+		if err := k.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing key %q: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
