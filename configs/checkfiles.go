@@ -1,0 +1,100 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+)
+
+// CheckFiles returns what is wrong with the files and environment variables
+// that the configuration names, as Errors: private keys and password files are
+// there, readable, and closed to group and others; directories are there.
+func (c *Config) CheckFiles() error {
+	var faults Errors
+	check := func(at place, field string, problem, allowed string) {
+		if problem != "" {
+			faults = append(faults, at.in(field).fault(problem, allowed))
+		}
+	}
+	for i := range c.Registries {
+		r, at := &c.Registries[i], c.root.item("registries", i)
+		check(at, "host", directoryProblem(r.Layout()), "an OCI image layout")
+		check(at, "storage", directoryProblem(r.Storage), "the root directory of a distribution registry")
+		check(at, "auth.docker_config", fileProblem(r.Auth.DockerConfig), "a Docker config.json")
+		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), secretAllowed)
+	}
+	for i := range c.Keys {
+		k, at := &c.Keys[i], c.root.item("keys", i)
+		check(at, "uri", secretProblem(k.File()), secretAllowed)
+		check(at, "password_file", secretProblem(k.PasswordFile), secretAllowed)
+		if k.PasswordEnv != "" && os.Getenv(k.PasswordEnv) == "" {
+			check(at, "password_env", fmt.Sprintf("environment variable %s is empty", k.PasswordEnv), "the name of a variable that holds the password")
+		}
+		for _, id := range slices.Sorted(maps.Keys(k.Versions)) {
+			check(at.in("versions"), id, secretProblem(filePath(k.Versions[id])), secretAllowed)
+		}
+	}
+	return faults.asError()
+}
+
+const secretAllowed = "a readable file with permissions 0600 or narrower"
+
+// The problem functions return "" for an empty path: the file is not wanted.
+
+func secretProblem(path string) string {
+	if problem := fileProblem(path); problem != "" || path == "" {
+		return problem
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return pathProblem(path, err)
+	}
+	if mode := info.Mode().Perm(); mode&^0o600 != 0 {
+		return fmt.Sprintf("%s has permissions %04o", path, mode)
+	}
+	return ""
+}
+
+// fileProblem opens the file, because only that tells whether it can be read.
+func fileProblem(path string) string {
+	if path == "" {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return path + " is not a regular file"
+	}
+	f, err := os.Open(path) //nolint:gosec // Named by the configuration.
+	if err != nil {
+		return pathProblem(path, err)
+	}
+	_ = f.Close() // It was only opened.
+	return ""
+}
+
+func directoryProblem(path string) string {
+	if path == "" {
+		return ""
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return pathProblem(path, err)
+	}
+	if !info.IsDir() {
+		return path + " is not a directory"
+	}
+	return ""
+}
+
+func pathProblem(path string, err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path + " does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return path + " may not be read by this user"
+	}
+	return "cannot be read: " + err.Error()
+}

@@ -1,0 +1,229 @@
+// Package configs reads Sealwright's configuration: strictly, completely, and
+// with every fault reported at once, each with its file, line and field. What
+// Load returns can be relied on; only what depends on other files is left to
+// CheckFiles.
+package configs
+
+import (
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// Defaults of what a file leaves out.
+const (
+	DefaultKind              = Generic
+	DefaultRequestsPerSecond = 50.0
+	DefaultConcurrency       = 16
+	DefaultState             = "/var/lib/sealwright"
+)
+
+// A Config is a whole configuration: one main file and the policy files that it
+// names. Paths in it are absolute.
+type Config struct {
+	// Registries are where artifacts are found and signatures are put.
+	Registries []Registry `yaml:"registries,omitempty"`
+	// Keys are what policies sign with.
+	Keys []Key `yaml:"keys,omitempty"`
+	// Policies say what must be signed. Load appends those of the policy files.
+	Policies []policy.Policy `yaml:"policies,omitempty"`
+	// PolicyFiles are paths or globs of files with a list of policies, relative
+	// to the directory of the main file.
+	PolicyFiles []string `yaml:"policy_files,omitempty"`
+	// State is where the journal is kept: a directory, for embedded SQLite, or a
+	// postgres:// URL without a password. Default /var/lib/sealwright.
+	State string `yaml:"state,omitempty"`
+	// Listen is the address of the HTTP API, HOST:PORT. Empty means that only the
+	// control socket in the state directory is served.
+	Listen string `yaml:"listen,omitempty"`
+	// TLS is the certificate of the HTTP API.
+	TLS TLS `yaml:"tls,omitempty"`
+	// Instances are what vendor APIs call the registries.
+	Instances []Instance `yaml:"instances,omitempty"`
+	// Access says who may call the HTTP API.
+	Access []Access `yaml:"access,omitempty"`
+
+	root     place   // the main file; its zero value when there is none
+	policies []place // of each policy
+	notes    []Fault // warnings from loading
+}
+
+// A Registry is one place where artifacts are found.
+type Registry struct {
+	// Name is how policies call the registry.
+	Name string `yaml:"name"`
+	// Host is HOST or HOST:PORT, or oci-layout:/DIRECTORY for kind oci-layout.
+	Host string `yaml:"host"`
+	// Kind is how the registry lists what it holds. Default generic.
+	Kind Kind `yaml:"kind,omitempty"`
+	// Insecure means plain HTTP. Default false.
+	Insecure bool `yaml:"insecure,omitempty"`
+	// Storage is the root directory of a registry of kind distribution whose
+	// file system is mounted here, so that untagged artifacts can be seen.
+	Storage string `yaml:"storage,omitempty"`
+	// Auth is how to log in. Empty means anonymously.
+	Auth Auth `yaml:"auth,omitempty"`
+	// Limits bound the load that is put on the host.
+	Limits Limits `yaml:"limits,omitempty"`
+}
+
+func (r *Registry) setDefaults() { r.Kind = DefaultKind; r.Limits.setDefaults() }
+
+// Kind is how a registry lists what it holds.
+type Kind string
+
+// The registry kinds. Not all of them work in every build.
+const (
+	Generic      Kind = "generic"      // the OCI distribution API alone
+	Distribution Kind = "distribution" // CNCF distribution, perhaps with its storage at hand
+	Harbor       Kind = "harbor"
+	Zot          Kind = "zot"
+	GAR          Kind = "gar"
+	ECR          Kind = "ecr"
+	ACR          Kind = "acr"
+	OCIR         Kind = "ocir"
+	SWR          Kind = "swr"
+	Quay         Kind = "quay"
+	OCILayout    Kind = "oci-layout" // a directory
+)
+
+// Auth is how to log in to a registry: by a Docker configuration file, or by
+// user name and password file.
+type Auth struct {
+	// DockerConfig is the path of a Docker config.json.
+	DockerConfig string `yaml:"docker_config,omitempty"`
+	// Username is the user's name; it needs PasswordFile.
+	Username string `yaml:"username,omitempty"`
+	// PasswordFile is the path of a file that holds the password or token.
+	PasswordFile string `yaml:"password_file,omitempty"`
+}
+
+// Limits bound the load that is put on one registry host.
+type Limits struct {
+	// RequestsPerSecond is 0.1 to 10000. Default 50.
+	RequestsPerSecond float64 `yaml:"requests_per_second,omitempty" jsonschema:"minimum=0.1,maximum=10000,default=50"`
+	// Concurrency is how many requests are under way at once, 1 to 512. Default
+	// 16.
+	Concurrency int `yaml:"concurrency,omitempty" jsonschema:"minimum=1,maximum=512,default=16"`
+}
+
+func (l *Limits) setDefaults() {
+	*l = Limits{RequestsPerSecond: DefaultRequestsPerSecond, Concurrency: DefaultConcurrency}
+}
+
+// A Key is what policies sign with.
+type Key struct {
+	// Name is how policies call the key.
+	Name string `yaml:"name"`
+	// Aliases are other names of the key, such as the id that a vendor's API
+	// gives it.
+	Aliases []string `yaml:"aliases,omitempty"`
+	// URI names the key: file:/PATH.
+	URI string `yaml:"uri"`
+	// Algorithm is how the key signs. Empty means the key's usual one; an RSA key
+	// has none.
+	Algorithm policy.Algorithm `yaml:"algorithm,omitempty"`
+	// PublicKeySHA256 pins the key: lower-case hexadecimal SHA-256 of its DER
+	// SubjectPublicKeyInfo. Empty means no pin.
+	PublicKeySHA256 string `yaml:"public_key_sha256,omitempty" jsonschema:"pattern=^([0-9a-f]{64})?$"`
+	// PasswordFile is the path of a file that holds the password of an encrypted
+	// private key.
+	PasswordFile string `yaml:"password_file,omitempty"`
+	// PasswordEnv is the environment variable that holds the password.
+	PasswordEnv string `yaml:"password_env,omitempty"`
+	// Versions are the URIs of other versions of the key, by the id that a
+	// vendor's API gives them.
+	Versions map[string]string `yaml:"versions,omitempty"`
+	// Disabled means that the key must not sign. Default false.
+	Disabled bool `yaml:"disabled,omitempty"`
+}
+
+// TLS is a certificate and its private key.
+type TLS struct {
+	// CertFile is the path of a PEM certificate chain.
+	CertFile string `yaml:"cert_file,omitempty"`
+	// KeyFile is the path of its PEM private key.
+	KeyFile string `yaml:"key_file,omitempty"`
+}
+
+// An Instance is what vendor APIs call a registry.
+type Instance struct {
+	// ID is the vendor's id.
+	ID string `yaml:"id"`
+	// Registry is the name of a registry.
+	Registry string `yaml:"registry"`
+}
+
+// Access lets one caller use the HTTP API, by one kind of credential.
+type Access struct {
+	// Name is how the caller is called in records.
+	Name string `yaml:"name"`
+	// Role is what the caller may do.
+	Role Role `yaml:"role"`
+	// AccessKey is the public half of an access key pair; it needs
+	// SecretKeyFile.
+	AccessKey string `yaml:"access_key,omitempty"`
+	// SecretKeyFile is the path of a file that holds the secret half.
+	SecretKeyFile string `yaml:"secret_key_file,omitempty"`
+	// OCIKeyID is TENANCY/USER/FINGERPRINT; it needs PublicKeyFile.
+	OCIKeyID string `yaml:"oci_key_id,omitempty"`
+	// PublicKeyFile is the path of the caller's PEM public key.
+	PublicKeyFile string `yaml:"public_key_file,omitempty"`
+	// TokenFile is the path of a file that holds a bearer token.
+	TokenFile string `yaml:"token_file,omitempty"`
+	// Registries are the names of the registries that the caller sees. Empty
+	// means all.
+	Registries []string `yaml:"registries,omitempty"`
+}
+
+// Role is what a caller of the HTTP API may do.
+type Role string
+
+// The roles, each of which may do what the one before may.
+const (
+	Viewer   Role = "viewer"
+	Operator Role = "operator"
+	Admin    Role = "admin"
+)
+
+func (c *Config) setDefaults() { c.State = DefaultState }
+
+// Registry returns the registry of that name.
+func (c *Config) Registry(name string) (*Registry, bool) {
+	for i := range c.Registries {
+		if c.Registries[i].Name == name {
+			return &c.Registries[i], true
+		}
+	}
+	return nil, false
+}
+
+// Key returns the key of that name or alias.
+func (c *Config) Key(name string) (*Key, bool) {
+	for i := range c.Keys {
+		if c.Keys[i].is(name) {
+			return &c.Keys[i], true
+		}
+	}
+	return nil, false
+}
+
+// Policy returns the policy of that name.
+func (c *Config) Policy(name string) (*policy.Policy, bool) {
+	for i := range c.Policies {
+		if c.Policies[i].Name == name {
+			return &c.Policies[i], true
+		}
+	}
+	return nil, false
+}
+
+func (k *Key) is(name string) bool {
+	if k.Name == name {
+		return true
+	}
+	for _, alias := range k.Aliases {
+		if alias == name {
+			return true
+		}
+	}
+	return false
+}

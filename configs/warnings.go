@@ -1,0 +1,90 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// Warnings returns what is valid but may surprise, sorted by file and line.
+// Allowed, where it is set, says what to do about it.
+func (c *Config) Warnings() []Fault {
+	warnings := Errors(slices.Clone(c.notes))
+	warn := func(at place, problem, advice string) {
+		warnings = append(warnings, at.fault(problem, advice))
+	}
+	if len(c.Policies) == 0 {
+		warn(c.root, "holds no policy: nothing will be signed", "")
+	}
+	for i := range c.Registries {
+		if r := &c.Registries[i]; r.Insecure && !r.loopback() {
+			warn(c.root.item("registries", i).in("insecure"), "sends credentials and images over plain HTTP to "+quote(r.Host), "TLS, or a loopback host")
+		}
+	}
+	for i := range c.Keys {
+		if len(c.Keys[i].Versions) > 0 {
+			warn(c.root.item("keys", i).in("versions"), "are only for vendor APIs, which are not in this build", "")
+		}
+	}
+	for i := range c.Policies {
+		at := place{path: fmt.Sprintf("policies[%d]", i)}
+		if i < len(c.policies) {
+			at = c.policies[i]
+		}
+		c.warnAbout(&c.Policies[i], at, warn)
+	}
+	return warnings.sorted()
+}
+
+func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, problem, advice string)) {
+	if p.Trigger.Type == policy.EventBased {
+		warn(at.in("trigger.type"), "event_based has no source of events in this build: the policy only runs when fired by hand", "scheduled, to find what is new")
+	}
+	if k, ok := c.Key(p.Key); ok {
+		if k.Disabled && p.IsEnabled() {
+			warn(at.in("key"), fmt.Sprintf("%s is disabled: nothing will be signed", quote(k.Name)), "an enabled key, or enabled: false")
+		}
+		if slices.Contains(p.SignatureFormats(), policy.FormatCosign) {
+			if problem, advice := cosignProblem(k.Algorithm); problem != "" {
+				warn(at.in("key"), problem, advice)
+			}
+		}
+	}
+	r, ok := c.Registry(p.Registry)
+	if !ok {
+		return
+	}
+	if problem, advice := untaggedProblem(r); problem != "" {
+		for j, rule := range p.Scope {
+			if rule.Untagged {
+				warn(at.item("scope", j).in("untagged"), problem, advice)
+			}
+		}
+	}
+}
+
+// cosignProblem says how the cosign command will fail to verify signatures of
+// this algorithm.
+func cosignProblem(a policy.Algorithm) (problem, advice string) {
+	switch {
+	case a.Family() == policy.RSAPSS:
+		return fmt.Sprintf("signs with %s, but the cosign command verifies RSA only as PKCS#1", a), "RSA_PKCS1_SHA_256, or sealwright verify in place of cosign verify"
+	case a == policy.SM2SM3:
+		return fmt.Sprintf("signs with %s, which the cosign command cannot verify", a), "sealwright verify, or OpenSSL with -pkeyopt distid:1234567812345678"
+	case a == policy.ECDSASHA384:
+		return fmt.Sprintf("signs with %s, which the cosign command verifies only when told so", a), "cosign verify --signature-digest-algorithm=sha384"
+	}
+	return "", ""
+}
+
+// untaggedProblem says why untagged artifacts of r cannot be seen.
+func untaggedProblem(r *Registry) (problem, advice string) {
+	switch {
+	case r.Kind == Generic:
+		return fmt.Sprintf("untagged artifacts cannot be seen in registry %s: the OCI API does not list them", quote(r.Name)), "a kind that lists them, or no untagged"
+	case r.Kind == Distribution && r.Storage == "":
+		return fmt.Sprintf("untagged artifacts cannot be seen in registry %s without storage", quote(r.Name)), "storage: DIRECTORY, or no untagged"
+	}
+	return "", ""
+}

@@ -1,0 +1,83 @@
+package configs
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// warned parses a configuration with the given registry, key and policy fields,
+// beside the usual ones, and returns its warnings without the file.
+func warned(t *testing.T, registry, key, fields string) []string {
+	t.Helper()
+	for _, usual := range []string{"trigger: {type: manual}", "scope: [{repositories: '**', tags: '**'}]"} {
+		if word, _, _ := strings.Cut(usual, ":"); !strings.Contains(fields, word+": ") {
+			fields = usual + ", " + fields
+		}
+	}
+	c := mustParse(t, "registries: [{name: r, host: r.example.com, "+registry+"}]\n"+
+		"keys: [{name: k, uri: 'file:/k', "+key+"}]\n"+
+		"policies: [{name: p, registry: r, key: k, "+fields+"}]\n")
+	var all []string
+	for _, w := range c.Warnings() {
+		_, text, _ := strings.Cut(w.Error(), ": ")
+		all = append(all, text)
+	}
+	return all
+}
+
+func TestWarnings(t *testing.T) {
+	untagged := "scope: [{repositories: a, untagged: true}]"
+	for _, tt := range []struct {
+		name, registry, key, policy string
+		want                        string // "" for none
+	}{
+		{"none", "", "", "", ""},
+		{"P-256", "", "algorithm: ECDSA_SHA_256", "", ""},
+		{"PKCS#1", "", "algorithm: RSA_PKCS1_SHA_512", "", ""},
+		{"RSA-PSS", "", "algorithm: RSA_PSS_SHA_256", "", "policies[0].key: signs with RSA_PSS_SHA_256, but the cosign command verifies RSA only as PKCS#1; allowed: RSA_PKCS1_SHA_256, or sealwright verify in place of cosign verify"},
+		{"SM2", "", "algorithm: SM2DSA_SM3", "formats: [cosign]", "policies[0].key: signs with SM2DSA_SM3, which the cosign command cannot verify; allowed: sealwright verify, or OpenSSL with -pkeyopt distid:1234567812345678"},
+		{"P-384", "", "algorithm: ECDSA_SHA_384", "", "policies[0].key: signs with ECDSA_SHA_384, which the cosign command verifies only when told so; allowed: cosign verify --signature-digest-algorithm=sha384"},
+		{"disabled key", "", "disabled: true", "", `policies[0].key: "k" is disabled: nothing will be signed; allowed: an enabled key, or enabled: false`},
+		{"disabled key of a disabled policy", "", "disabled: true", "enabled: false", ""},
+		{"versions", "", "versions: {v1: 'file:/k1'}", "", "keys[0].versions: are only for vendor APIs, which are not in this build"},
+		{"plain HTTP", "insecure: true", "", "", `registries[0].insecure: sends credentials and images over plain HTTP to "r.example.com"; allowed: TLS, or a loopback host`},
+		{"untagged", "", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r": the OCI API does not list them; allowed: a kind that lists them, or no untagged`},
+		{"untagged without storage", "kind: distribution", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r" without storage; allowed: storage: DIRECTORY, or no untagged`},
+		{"untagged with storage", "kind: distribution, storage: /srv", "", untagged, ""},
+		{"events", "", "", "trigger: {type: event_based}", "policies[0].trigger.type: event_based has no source of events in this build: the policy only runs when fired by hand; allowed: scheduled, to find what is new"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := warned(t, tt.registry, tt.key, tt.policy)
+			if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {
+				t.Errorf("warnings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLoopbackNeedsNoWarning(t *testing.T) {
+	for host, loopback := range map[string]bool{
+		"localhost": true, "LOCALHOST:5000": true, "registry.localhost:5000": true, "127.0.0.1:5000": true, "127.9.9.9": true, "[::1]:5000": true,
+		"registry.example.com": false, "localhost.example.com": false, "10.0.0.1:5000": false, "[fd00::1]": false, "notlocalhost": false,
+	} {
+		if got := (&Registry{Host: host}).loopback(); got != loopback {
+			t.Errorf("%s is on this machine: %t, want %t", host, got, loopback)
+		}
+	}
+}
+
+// TestWarningsOfABuiltConfig proves that a Config need not come from a file.
+func TestWarningsOfABuiltConfig(t *testing.T) {
+	c := &Config{Policies: []policy.Policy{{Name: "p", Trigger: policy.Trigger{Type: policy.EventBased}}}}
+	got := c.Warnings()
+	if len(got) != 1 || got[0].Field != "policies[0].trigger.type" || got[0].File != "" {
+		t.Errorf("warnings %+v", got)
+	}
+	if got := (&Config{}).Warnings(); len(got) != 1 || got[0].Error() != "holds no policy: nothing will be signed" {
+		t.Errorf("warnings %+v", got)
+	}
+}
