@@ -1,0 +1,136 @@
+// Command sealwright signs every container image that a policy covers, and
+// proves it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes; scripts depend on them.
+const (
+	exitOK     = 0
+	exitFailed = 1 // something failed or is unsigned
+	exitUsage  = 2 // usage or configuration error
+)
+
+// errIncomplete ends a command with exit code 1 when its output has already
+// said what failed or is unsigned.
+var errIncomplete = errors.New("not everything is signed")
+
+// usageError marks errors of usage or configuration: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() { os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// execute runs one command line and returns its exit code.
+func execute(args []string, in io.Reader, out, errOut io.Writer) int {
+	a := &app{in: in, out: out, err: errOut}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	ctx, stop := interruptible(context.Background(), args)
+	defer stop()
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errIncomplete):
+		return exitFailed
+	}
+	fmt.Fprintln(errOut, "sealwright:", err)
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// interruptible makes SIGINT and SIGTERM cancel the context of every command
+// but run, which drains instead. A second signal ends the process as usual.
+func interruptible(ctx context.Context, args []string) (context.Context, context.CancelFunc) {
+	if slices.Contains(args, "run") {
+		return context.WithCancel(ctx)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
+// An app is what commands share: streams and global flags.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+
+	config   string
+	output   string
+	logLevel string
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sealwright",
+		Short: "Sign every container image that a policy covers, and prove it",
+		Long: `Sealwright keeps a promise: every artifact that a policy covers carries a
+signature by the policy's key, and that can be proved.
+
+Exit codes: 0 all well; 1 something failed or is unsigned; 2 usage or
+configuration error.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.output != "text" && a.output != "json" {
+				return usageError{fmt.Errorf("--output %q: allowed: text, json", a.output)}
+			}
+			return nil
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.config, "config", "", "configuration `FILE` (default "+systemConfig+", else ./"+localConfig+")")
+	flags.StringVar(&a.output, "output", "text", "output `FORMAT`: text or json")
+	flags.StringVar(&a.logLevel, "log-level", "info", "least `LEVEL` logged: debug, info, warn or error")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(a.runCommand(), a.planCommand(), a.checkCommand(), a.triggerCommand(), a.coverageCommand(),
+		a.historyCommand(), a.verifyCommand(), a.keyCommand(), a.importCommand(), a.demoCommand(), a.doctorCommand(),
+		a.versionCommand())
+	for _, c := range root.Commands() {
+		usageArgs(c)
+	}
+	return root
+}
+
+// usageArgs makes a command's argument errors usage errors, and so its
+// subcommands'.
+func usageArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageArgs(sub)
+	}
+}
+
+// doctorCommand holds the place of a command that scripts may already name.
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{Use: "doctor", Short: "Probe registries and keys (not in this build)", Hidden: true,
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{errors.New("doctor is not in this build; see: sealwright check, sealwright key test")}
+		}}
+}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/configs"
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+// drainTimeout is how long a stop waits for artifacts that have begun. It stays
+// below systemd's default of 90 s.
+const drainTimeout = 75 * time.Second
+
+func (a *app) runCommand() *cobra.Command {
+	var once bool
+	var policies []string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon, or with --once fire policies and exit",
+		Long: `Run the daemon: fire scheduled policies, resume what was interrupted, answer
+on the control socket.
+
+  SIGTERM, SIGINT  stop taking work, finish what has begun, exit; twice: at once
+  SIGHUP           reload the configuration; a bad one is refused, the old stays
+  SIGUSR1          fire every enabled policy now
+
+With --once: fire every enabled policy, or those named by --policy, wait for
+them, print a summary and exit.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if len(policies) > 0 && !once {
+				return usageError{errors.New("--policy needs --once")}
+			}
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			return a.run(c.Context(), cfg, once, policies)
+		},
+	}
+	c.Flags().BoolVar(&once, "once", false, "fire, wait, print a summary, exit")
+	c.Flags().StringArrayVar(&policies, "policy", nil, "with --once: fire the policy of this `NAME` only; repeatable")
+	return c
+}
+
+// run opens everything in the order in which it is closed again, and hands over
+// to the daemon or to the one-shot.
+func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies []string) (err error) {
+	log, err := a.logger(a.err)
+	if err != nil {
+		return err
+	}
+	open := &opener{}
+	setup, err := open.open(ctx, cfg)
+	if err != nil {
+		return usageError{err}
+	}
+	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal")})
+	if err != nil {
+		return errors.Join(fmt.Errorf("opening the journal: %w", err), setup.Close())
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	for _, w := range cfg.Warnings() {
+		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
+	}
+	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: &progress{}}
+	if once {
+		d.progress = newProgress(a.err, "signing")
+	}
+	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe})
+	if once {
+		return d.once(ctx, policies)
+	}
+	return d.serve(ctx)
+}
+
+// A service is a running engine with what feeds it.
+type service struct {
+	app      *app
+	log      *zap.Logger
+	opener   *opener
+	engine   *engine.Engine
+	journal  *journal.Journal
+	state    string
+	progress *progress
+}
+
+func (d *service) observe(s journal.Subtask) { d.progress.add(s.Status == journal.Failed) }
+
+// signals delivers what the daemon listens to until the returned stop is called.
+func signals() (<-chan os.Signal, func()) {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	return ch, func() { signal.Stop(ch) }
+}
+
+// serve runs until a signal or ctx stops it.
+func (d *service) serve(ctx context.Context) error {
+	sig, stopSignals := signals()
+	defer stopSignals()
+	socket := socketPath(d.state)
+	server, err := control.Listen(socket, d.engine, d.journal, d.log.Named("control"))
+	if err != nil {
+		return err
+	}
+	if err := d.engine.Start(ctx); err != nil {
+		return errors.Join(err, server.Close(ctx, socket))
+	}
+	scheduling, stopScheduling := context.WithCancel(ctx)
+	scheduled := make(chan struct{})
+	go func() {
+		defer close(scheduled)
+		d.engine.Schedule(scheduling)
+	}()
+	watchdog, stopWatchdog := startWatchdog(d.log, d.journal.Ping)
+	notify(d.log, ready)
+	d.log.Info("running", zap.String("version", version()), zap.Int("policies", len(d.engine.Policies())),
+		zap.Int("pid", os.Getpid()), zap.Duration("watchdog", watchdog))
+	d.listen(ctx, sig)
+
+	notify(d.log, stopping)
+	d.log.Info("stopping, finishing what has begun")
+	stopScheduling()
+	<-scheduled
+	drain, cancel := d.drain(sig)
+	defer cancel()
+	err = errors.Join(d.engine.Stop(drain), server.Close(drain, socket))
+	stopWatchdog()
+	d.log.Info("stopped")
+	return err
+}
+
+// listen acts on signals until one of them, or ctx, asks to stop.
+func (d *service) listen(ctx context.Context, sig <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-sig:
+			switch s {
+			case syscall.SIGHUP:
+				d.reload(ctx)
+			case syscall.SIGUSR1:
+				d.fireAll(ctx)
+			default:
+				return
+			}
+		}
+	}
+}
+
+// drain returns the context of a stop: it ends after drainTimeout, or at the
+// second signal to stop.
+func (d *service) drain(sig <-chan os.Signal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-sig:
+				if s == syscall.SIGTERM || s == syscall.SIGINT {
+					d.log.Warn("second signal, stopping at once")
+					cancel()
+				}
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// reload replaces the configuration; a bad one is refused and the old stays.
+func (d *service) reload(ctx context.Context) {
+	notify(d.log, reloading())
+	defer notify(d.log, ready)
+	cfg, err := d.app.load()
+	if err == nil && cfg.State != d.state {
+		err = fmt.Errorf("state: changing it needs a restart; it stays %s", shownState(d.state))
+	}
+	if err != nil {
+		d.log.Error("configuration refused, the old one stays", zap.Error(err))
+		return
+	}
+	setup, err := d.opener.open(ctx, cfg)
+	if err != nil {
+		d.log.Error("configuration refused, the old one stays", zap.Error(err))
+		return
+	}
+	d.engine.Replace(setup)
+	d.log.Info("configuration reloaded", zap.Int("policies", len(cfg.Policies)))
+}
+
+// fireAll fires every enabled policy.
+func (d *service) fireAll(ctx context.Context) {
+	for _, p := range d.engine.Policies() {
+		if !p.IsEnabled() {
+			continue
+		}
+		if _, err := d.engine.Fire(ctx, p.Name); err != nil {
+			d.log.Error("policy not fired", zap.String("policy", p.Name), zap.Error(err))
+		}
+	}
+}
+
+// once fires policies, waits for them, prints a summary.
+func (d *service) once(ctx context.Context, names []string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if len(names) == 0 {
+		for _, p := range d.engine.Policies() {
+			if p.IsEnabled() {
+				names = append(names, p.Name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return usageError{errors.New("no policy is enabled")}
+	}
+	var ids []int64
+	for _, name := range names {
+		x, err := d.engine.Fire(ctx, name)
+		if err != nil {
+			if errors.Is(err, engine.ErrPolicy) {
+				err = usageError{err}
+			}
+			return err
+		}
+		ids = append(ids, x.ID)
+	}
+	if err := d.engine.Start(ctx); err != nil {
+		return err
+	}
+	ended, waitErr := d.await(ctx, ids)
+	stop() // a second signal ends the process as usual
+	d.progress.finish()
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := d.engine.Stop(drain); err != nil {
+		return err
+	}
+	if waitErr != nil {
+		return fmt.Errorf("interrupted; what was signed stays, and the same command goes on: %w", waitErr)
+	}
+	return d.app.summary(drain, d.journal, ended)
+}
+
+// await waits until all executions have ended.
+func (d *service) await(ctx context.Context, ids []int64) ([]journal.Execution, error) {
+	ended := make([]journal.Execution, 0, len(ids))
+	for _, id := range ids {
+		x, err := follow(ctx, id, d.journal.Execution)
+		if err != nil {
+			return nil, err
+		}
+		ended = append(ended, x)
+	}
+	return ended, nil
+}
+
+// followEvery is how often an execution is asked how far it got.
+const followEvery = 200 * time.Millisecond
+
+// follow waits until an execution has ended.
+func follow(ctx context.Context, id int64, ask func(context.Context, int64) (journal.Execution, error)) (journal.Execution, error) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		x, err := ask(ctx, id)
+		if err != nil || x.Status.Final() {
+			return x, err
+		}
+		select {
+		case <-ctx.Done():
+			return x, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// summary prints how executions ended, and fails if one did not succeed.
+func (a *app) summary(ctx context.Context, j *journal.Journal, ended []journal.Execution) error {
+	if err := a.print(ended, func(w io.Writer) { writeExecutions(w, ended) }); err != nil {
+		return err
+	}
+	failed := false
+	for _, x := range ended {
+		if x.Status == journal.Succeed {
+			continue
+		}
+		failed = true
+		if a.output == "text" {
+			if err := a.failures(ctx, j, x); err != nil {
+				return err
+			}
+		}
+	}
+	if failed {
+		return errIncomplete
+	}
+	return nil
+}
+
+// failuresShown is how many failed artifacts a summary names; history has all.
+const failuresShown = 20
+
+func (a *app) failures(ctx context.Context, j *journal.Journal, x journal.Execution) error {
+	if x.Detail != "" {
+		fmt.Fprintf(a.out, "\n%s: %s: %s\n", x.Policy, x.Reason, x.Detail)
+	}
+	failed, err := j.Subtasks(ctx, journal.SubtaskFilter{ExecutionID: x.ID, Status: journal.Failed, Limit: failuresShown})
+	if err != nil || len(failed) == 0 {
+		return err
+	}
+	fmt.Fprintf(a.out, "\nnot signed by %s (sealwright history %d shows all):\n", x.Policy, x.ID)
+	for _, s := range failed {
+		fmt.Fprintf(a.out, "  %s@%s %s %s: %s\n", s.Repository, short(s.Digest), strings.Join(s.Tags, ","), s.Reason, s.Detail)
+	}
+	return nil
+}
+
+// socketPath is where the daemon with that state listens: in the state
+// directory, or, when the state is a database elsewhere, in the runtime
+// directory.
+func socketPath(state string) string {
+	if !isURL(state) {
+		return filepath.Join(state, control.SocketName)
+	}
+	dir := os.Getenv("RUNTIME_DIRECTORY") // set by systemd
+	if dir == "" {
+		dir = "/run/sealwright"
+	}
+	return filepath.Join(dir, control.SocketName)
+}
+
+func isURL(state string) bool {
+	return strings.HasPrefix(state, "postgres://") || strings.HasPrefix(state, "postgresql://")
+}
+
+// shownState hides what a database URL may hold of credentials.
+func shownState(state string) string {
+	if isURL(state) {
+		return "the configured database"
+	}
+	return state
+}

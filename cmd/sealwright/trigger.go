@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+func (a *app) triggerCommand() *cobra.Command {
+	var detach bool
+	c := &cobra.Command{
+		Use:   "trigger NAME",
+		Short: "Ask the running daemon to fire a policy, and follow it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			daemon := control.Dial(socketPath(cfg.State))
+			x, err := daemon.Fire(c.Context(), args[0])
+			if err != nil {
+				if errors.Is(err, control.ErrRefused) {
+					return usageError{err}
+				}
+				return fmt.Errorf("%w (is sealwright run running with this configuration?)", err)
+			}
+			if !detach {
+				fmt.Fprintf(a.err, "execution %d of %s: %s\n", x.ID, x.Policy, x.Status)
+				if x, err = follow(c.Context(), x.ID, daemon.Execution); err != nil {
+					return err
+				}
+			}
+			if err := a.print(x, func(w io.Writer) { writeExecutions(w, []journal.Execution{x}) }); err != nil {
+				return err
+			}
+			if x.Status.Final() && x.Status != journal.Succeed {
+				return errIncomplete
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&detach, "detach", false, "do not follow the execution")
+	return c
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/spf13/cobra"
+
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/signature"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	v := &verifier{app: a, clients: map[string]registry.Registry{}}
+	c := &cobra.Command{
+		Use:   "verify --key PUB IMAGE...",
+		Short: "Verify images' signatures, any algorithm including SM2",
+		Long: `Verify that each IMAGE (by tag or digest) carries a signature that one of the
+public keys verifies over the image's digest and identity. The identity is the
+image's repository, HOST/NAME, unless --identity says another.
+
+Exit code 0 only if every image is verified.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return v.run(c.Context(), args) },
+	}
+	c.Flags().StringArrayVar(&v.keyFiles, "key", nil, "public key `FILE` (PEM); repeatable, one is enough to verify")
+	c.Flags().StringVar(&v.algorithm, "algorithm", "", "only accept this `ALGORITHM` (default: every one the key can be used with)")
+	c.Flags().StringVar(&v.identity, "identity", "", "the `IDENTITY` that must have been signed, HOST/NAME (default: the image's own)")
+	c.Flags().BoolVar(&v.insecure, "insecure", false, "talk plain HTTP to the registry")
+	c.Flags().StringVar(&v.dockerConfig, "docker-config", "", "docker configuration `FILE` with credentials (default: as docker finds it)")
+	return c
+}
+
+type verifier struct {
+	app                               *app
+	keyFiles                          []string
+	algorithm, identity, dockerConfig string
+	insecure                          bool
+	keychain                          authn.Keychain
+	keys                              []*kms.PublicKey
+	clients                           map[string]registry.Registry
+}
+
+// verification is what verify found of one image.
+type verification struct {
+	Image       string           `json:"image"`
+	Digest      string           `json:"digest,omitempty"`
+	Verified    bool             `json:"verified"`
+	Identity    string           `json:"identity,omitempty"`
+	Fingerprint string           `json:"public_key_sha256,omitempty"`
+	Algorithm   policy.Algorithm `json:"algorithm,omitempty"`
+	Error       string           `json:"error,omitempty"`
+}
+
+func (v *verifier) run(ctx context.Context, images []string) error {
+	if err := v.prepare(); err != nil {
+		return usageError{err}
+	}
+	results := make([]verification, 0, len(images))
+	failed := false
+	for _, image := range images {
+		r, err := v.verify(ctx, image)
+		if err != nil {
+			r.Error = err.Error()
+		}
+		failed = failed || !r.Verified
+		results = append(results, r)
+	}
+	if err := v.app.print(results, func(w io.Writer) { writeVerifications(w, results) }); err != nil {
+		return err
+	}
+	if failed {
+		return errIncomplete
+	}
+	return nil
+}
+
+func (v *verifier) prepare() error {
+	if len(v.keyFiles) == 0 {
+		return errors.New("--key is required: a public key file (PEM)")
+	}
+	if v.algorithm != "" && !slices.Contains(policy.Algorithms, v.algorithm) {
+		return fmt.Errorf("--algorithm %q: allowed: %s", v.algorithm, strings.Join(policy.Algorithms, ", "))
+	}
+	for _, file := range v.keyFiles {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		keys, err := v.parse(pem)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		v.keys = append(v.keys, keys...)
+	}
+	v.keychain = authn.DefaultKeychain
+	if v.dockerConfig != "" {
+		keychain, err := registry.DockerConfig(v.dockerConfig)
+		if err != nil {
+			return err
+		}
+		v.keychain = keychain
+	}
+	return nil
+}
+
+func (v *verifier) parse(pem []byte) ([]*kms.PublicKey, error) {
+	if v.algorithm == "" {
+		return kms.Candidates(pem)
+	}
+	key, err := kms.ParsePublicKey(pem, policy.Algorithm(v.algorithm))
+	if err != nil {
+		return nil, err
+	}
+	return []*kms.PublicKey{key}, nil
+}
+
+func (v *verifier) verify(ctx context.Context, image string) (verification, error) {
+	r := verification{Image: image}
+	client, repository, ref, err := v.locate(ctx, image)
+	if err != nil {
+		return r, err
+	}
+	d, err := client.Resolve(ctx, repository, ref)
+	if err != nil {
+		return r, err
+	}
+	r.Digest = d.Digest.String()
+	wanted := v.identity
+	if wanted == "" {
+		wanted = client.Host() + "/" + repository
+	}
+	verifiers := make([]signature.Verifier, len(v.keys))
+	for i, k := range v.keys {
+		verifiers[i] = k
+	}
+	cosign := signature.Cosign{Store: client}
+	found, err := cosign.Check(ctx, repository, d.Digest, verifiers)
+	if err != nil {
+		return r, err
+	}
+	others := []string{}
+	for _, f := range found {
+		if f.Identity == wanted {
+			key := v.keys[f.Verifier]
+			r.Verified, r.Identity, r.Fingerprint, r.Algorithm = true, f.Identity, key.Fingerprint(), key.Algorithm()
+			return r, nil
+		}
+		others = append(others, f.Identity)
+	}
+	if len(others) > 0 {
+		return r, fmt.Errorf("signed by the key, but for %s instead of %s (see --identity)", strings.Join(others, ", "), wanted)
+	}
+	return r, errors.New("no signature that the key verifies")
+}
+
+// locate finds where an image is: HOST/NAME:TAG or @DIGEST in a registry, or
+// oci-layout:DIR:TAG or @DIGEST in a directory.
+func (v *verifier) locate(ctx context.Context, image string) (client registry.Registry, repository, ref string, err error) {
+	if path, ok := strings.CutPrefix(image, layoutPrefix); ok {
+		return v.locateInLayout(ctx, path)
+	}
+	parsed, err := name.ParseReference(image, name.WithDefaultTag("latest"))
+	if err != nil {
+		return nil, "", "", err
+	}
+	client, err = v.client(parsed.Context().RegistryStr(), "generic")
+	return client, parsed.Context().RepositoryStr(), parsed.Identifier(), err
+}
+
+// layoutPrefix marks an image in an OCI layout directory.
+const layoutPrefix = "oci-layout:"
+
+func (v *verifier) locateInLayout(ctx context.Context, path string) (client registry.Registry, repository, ref string, err error) {
+	dir, ref, ok := strings.Cut(path, "@")
+	if !ok {
+		i := strings.LastIndexByte(path, ':')
+		if i < 0 || i < strings.LastIndexByte(path, '/') {
+			return nil, "", "", fmt.Errorf("%s%s: a :TAG or @DIGEST is needed", layoutPrefix, path)
+		}
+		dir, ref = path[:i], path[i+1:]
+	}
+	if client, err = v.client(layoutPrefix+dir, "oci-layout"); err != nil {
+		return nil, "", "", err
+	}
+	for repository, err := range client.Repositories(ctx) {
+		return client, repository, ref, err
+	}
+	return nil, "", "", fmt.Errorf("%s%s: no OCI layout", layoutPrefix, dir)
+}
+
+func (v *verifier) client(host, kind string) (registry.Registry, error) {
+	if c, ok := v.clients[host]; ok {
+		return c, nil
+	}
+	c, err := registry.Open(registry.Config{Name: host, Host: host, Kind: kind, Insecure: v.insecure,
+		Keychain: v.keychain, UserAgent: "sealwright/" + version()})
+	if err != nil {
+		return nil, err
+	}
+	v.clients[host] = c
+	return c, nil
+}
+
+func writeVerifications(w io.Writer, results []verification) {
+	for _, r := range results {
+		if r.Verified {
+			fmt.Fprintf(w, "verified  %s  %s  %s  %s\n", r.Image, r.Digest, r.Algorithm, r.Fingerprint)
+		} else {
+			fmt.Fprintf(w, "REFUSED   %s  %s  %s\n", r.Image, r.Digest, r.Error)
+		}
+	}
+}
