@@ -160,8 +160,13 @@ func (d *demo) prepare(ctx context.Context) (err error) {
 		d.say("  %s", line)
 	}
 	d.say("keys: release (ECDSA P-256), vault (RSA-PSS 3072), national (SM2)")
-	d.cfg, err = d.app.load()
-	return err
+	if d.cfg, err = d.app.load(); err != nil {
+		return err
+	}
+	for _, w := range d.cfg.Warnings() {
+		d.say("warning: %s", w)
+	}
+	return nil
 }
 
 // A demoRun is what one run of all policies did.
@@ -174,7 +179,7 @@ type demoRun struct {
 func (d *demo) fire(ctx context.Context) (demoRun, error) {
 	before := d.estate.writes.Load()
 	quiet := *d.app
-	quiet.logLevel = "warn"
+	quiet.logLevel = "error" // the warnings were said once
 	var out demoRun
 	run := func(j *journal.Journal) error {
 		executions, err := j.Executions(ctx, journal.ExecutionFilter{Limit: len(d.cfg.Policies)})

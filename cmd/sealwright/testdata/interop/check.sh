@@ -17,7 +17,13 @@ eventually() {
 	for ((n = 0; n < 300; n++)); do "$@" && return; sleep 0.1; done
 	return 1
 }
-refused() { ! "$@"; }
+# exits CODE COMMAND demands that exit code: 1 something is unsigned or failed, 2 usage or configuration.
+exits() {
+	local want=$1 got=0
+	shift
+	"$@" || got=$?
+	((got == want))
+}
 # covered looks from outside: every image that the policy covers carries a good signature.
 covered() { sealwright coverage --policy "$1"; }
 fired() { sealwright history --policy "$1" --output json | grep --count '"status": "Succeed"'; }
@@ -44,12 +50,12 @@ grep -E '^Seccomp:.2$' "/proc/$pid/status"
 [[ $(stat --format=%a /etc/credstore/sealwright.release.key) == 600 ]]
 passed hardened
 
-refused covered triggered
+exits 1 covered triggered
 sealwright trigger triggered
 covered triggered
 passed trigger
 
-refused sealwright trigger reloaded
+exits 2 sealwright trigger reloaded
 cp reloaded.yaml /etc/sealwright/sealwright.yaml
 systemctl reload sealwright
 [[ $(unit MainPID) == "$pid" ]]
@@ -66,7 +72,7 @@ sealwright trigger reloaded
 passed bad configuration refused
 
 # A policy that nobody fired yet: the signal fires all.
-refused covered signalled
+exits 1 covered signalled
 systemctl kill --signal=USR1 --kill-whom=main sealwright
 eventually covered signalled
 passed signal
@@ -88,7 +94,7 @@ systemctl stop sealwright
 [[ $(unit ActiveState) == inactive && $(unit Result) == success && $(unit ExecMainStatus) == 0 ]]
 logged '"message":"stopped"'
 [[ ! -e /var/lib/sealwright/control.sock ]]
-refused sealwright trigger triggered
+exits 1 sealwright trigger triggered
 passed stop
 
 systemctl start sealwright
