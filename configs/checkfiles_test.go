@@ -111,39 +111,3 @@ func TestCheckFilesWantsTheRightSort(t *testing.T) {
 		}
 	}
 }
-
-func TestPasswords(t *testing.T) {
-	t.Setenv("SEALWRIGHT_TEST_PASSWORD", "from the environment ")
-	contents := allFiles()
-	contents["b.password"] = "p w\n\n"
-	c, dir := loadFiles(t, contents)
-	for i, want := range []string{"secret", "from the environment "} {
-		if got, err := c.Keys[i].Password(); err != nil || string(got) != want {
-			t.Errorf("password of key %d is %q, %v; want %q", i, got, err, want)
-		}
-	}
-	if got, err := c.Registries[1].Auth.Password(); err != nil || got != "p w\n" {
-		t.Errorf("password of the registry is %q, %v; want only the last line end dropped", got, err)
-	}
-	if got, err := (&Key{Name: "plain"}).Password(); got != nil || err != nil {
-		t.Errorf("a key without password has %q, %v", got, err)
-	}
-	t.Setenv("SEALWRIGHT_TEST_PASSWORD", "")
-	if _, err := c.Keys[1].Password(); err == nil {
-		t.Error("an empty variable is a password")
-	}
-	for name, content := range map[string]string{"empty": "\n", "large": strings.Repeat("x", maxSecret+1)} {
-		if err := os.WriteFile(filepath.Join(dir, "a.password"), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Keys[0].Password(); err == nil || strings.Contains(err.Error(), "xx") {
-			t.Errorf("a password file that is %s: %v", name, err)
-		}
-	}
-	if err := os.Remove(filepath.Join(dir, "a.password")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Keys[0].Password(); err == nil {
-		t.Error("a missing password file gives a password")
-	}
-}

@@ -14,7 +14,7 @@ import (
 
 // maxNodes bounds how many values one file may stand for, because aliases of
 // aliases can make a small file stand for very many.
-const maxNodes = 1_000_000
+const maxNodes = 250_000
 
 // A decoder reads YAML nodes into Go values, strictly, and goes on after every
 // fault. The yaml package could decode as well, but it would name Go types

@@ -143,7 +143,7 @@ func (m *importer) tcr(field string, t tcrPolicy) {
 	complete(&t.registry, "registry")
 	complete(&t.namespace, "namespace")
 	if t.region != "" {
-		comments = append(comments, "The key is in KMS region "+t.region+".")
+		comments = append(comments, "The key is in KMS region "+quote(t.region)+".")
 	}
 	m.note(field, "signatures that TCR made itself are not read; images get new ones", "")
 	all := policy.Selector{Matches: []string{"**"}}

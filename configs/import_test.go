@@ -154,7 +154,7 @@ func TestImport(t *testing.T) {
 func TestImportSaysHowToDeclare(t *testing.T) {
 	for file, want := range map[string]string{
 		"tcr-request.json":  "algorithm RSA_PKCS1_SHA_256",
-		"tcr-metadata.json": "KMS region ap-guangzhou",
+		"tcr-metadata.json": `KMS region "ap-guangzhou"`,
 		"swr-create.json":   "# Declare the key with algorithm ECDSA_SHA_256.",
 		"swr-detail.json":   "# Declare the key with algorithm SM2DSA_SM3.",
 		"swr-list.json":     "# Complete the key, then set enabled to true.",

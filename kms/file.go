@@ -102,7 +102,7 @@ func signerOpts(alg policy.Algorithm) crypto.SignerOpts {
 // owner can read. Links are followed: mounted secrets are links.
 func readSecret(path string, limit int64) ([]byte, error) {
 	// Without O_NONBLOCK, opening a pipe that nobody writes would wait forever.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_CLOEXEC, 0) //nolint:gosec // the user names their own key file
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the user names their own key file
 	if err != nil {
 		return nil, err
 	}

@@ -394,7 +394,8 @@ func TestAnswersThatBreakOffAreAskedForAgain(t *testing.T) {
 }
 
 func TestSlowBodyEndsWithTheDeadline(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isManifestPath(r) {

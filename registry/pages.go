@@ -10,11 +10,12 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 )
 
 const (
-	maxPageItems  = 1 << 20 // names in one page: some registries send all at once
+	maxPageItems  = 1 << 18 // names in one page: some registries send all at once
 	maxEmptyPages = 1000    // in a row, with a next page each
 )
 
@@ -54,7 +55,8 @@ func (c *Client) names(ctx context.Context, l listing, fetch fetchPage) iter.Seq
 	return func(yield func(string, error) bool) {
 		from := c.url(l.path, l.query())
 		var loop loopDetector
-		first, empty, links := "", 0, false
+		var before *page // set when from asks for what its registry may have cut off
+		empty, links := 0, false
 		for from != nil {
 			if loop.seen(from) || empty > maxEmptyPages {
 				yield("", fmt.Errorf("pages go round in a circle: %w", ErrCorrupt))
@@ -70,8 +72,8 @@ func (c *Client) names(ctx context.Context, l listing, fetch fetchPage) iter.Seq
 				yield("", err)
 				return
 			}
-			if len(p.items) > 0 && p.items[0] == first {
-				return // asked for more, the registry sent the same again
+			if before.startsAgain(p) {
+				return
 			}
 			empty++
 			for _, item := range p.items {
@@ -79,16 +81,26 @@ func (c *Client) names(ctx context.Context, l listing, fetch fetchPage) iter.Seq
 					return
 				}
 			}
-			from, first, links = p.next, "", links || p.next != nil
+			from, before, links = p.next, nil, links || p.next != nil
 			if from == nil && !links && l.size > 0 && len(p.items) == l.size {
 				// Exactly as long as asked for, and never a next page: some
 				// registries cut listings without saying so. To ask for what
 				// comes after the last name costs one request, and shows.
-				first, l.after = p.items[0], p.items[l.size-1]
+				before, l.after = p, p.items[l.size-1]
 				from = c.url(l.path, l.query())
 			}
 		}
 	}
+}
+
+// startsAgain reports whether a registry that was asked for what comes after p
+// went back instead. Names are in order, or else only the same page tells.
+func (p *page) startsAgain(next *page) bool {
+	if p == nil || len(next.items) == 0 {
+		return false
+	}
+	first, last := next.items[0], p.items[len(p.items)-1]
+	return first == p.items[0] || slices.IsSorted(p.items) && first <= last
 }
 
 // refusedPageSize reports a registry that gives no reason but the size of the

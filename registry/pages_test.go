@@ -158,7 +158,7 @@ func TestTagsHoldOnePage(t *testing.T) {
 	var live atomic.Int64
 	fetch := func(ctx context.Context, l listing, from *url.URL) (*page, error) {
 		p, err := c.page(ctx, l, from)
-		if err == nil {
+		if err == nil { // pages are watched by their addresses
 			live.Add(1)
 			runtime.AddCleanup(p, func(*atomic.Int64) { live.Add(-1) }, &live)
 		}
@@ -236,11 +236,13 @@ func TestBadListings(t *testing.T) {
 		"a string":    {page("", `{"tags":"a"}`), ErrCorrupt},
 		"truncated":   {page("", `{"tags":["a"`), ErrCorrupt},
 		"empty names": {page("", `{"tags":[""]}`), ErrCorrupt},
-		"too large":   {page("", `{"x":"`+strings.Repeat("x", maxPageBody)+`"}`), ErrTooLarge},
-		"too many":    {page("", `{"tags":["a"`+strings.Repeat(`,"a"`, maxPageItems)+`]}`), ErrTooLarge},
-		"not found":   {status(404), ErrNotFound},
-		"null":        {page("", `{"name":"app","tags":null}`), nil},
-		"nothing":     {page("", `{"name":"app"}`), nil},
+		"too large": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(maxPageBody+1))
+		}, ErrTooLarge},
+		"too many":  {page("", `{"tags":["a"`+strings.Repeat(`,"a"`, maxPageItems)+`]}`), ErrTooLarge},
+		"not found": {status(404), ErrNotFound},
+		"null":      {page("", `{"name":"app","tags":null}`), nil},
+		"nothing":   {page("", `{"name":"app"}`), nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

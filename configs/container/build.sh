@@ -12,5 +12,6 @@ trap 'rm -rf "$context"' EXIT
 install -m 0755 "$binary" "$context/sealwright"
 # -L in effect: the bundle is often a link.
 install -m 0644 "${CA_CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}" "$context/ca-certificates.crt"
+install -d -m 0755 "$context/etc"
 install -d -m 0700 "$context/state"
 "${ENGINE:-podman}" build "$@" --file "$here/Containerfile" --tag "$image" "$context"
