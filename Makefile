@@ -58,4 +58,4 @@ bench: build ## Measure: signing rate beside the limit, requests, memory (prints
 interop: build ## Let cosign, skopeo, OpenSSL, systemd and podman judge what we do
 	set -e; tools="$$(.ci/tools.sh cosign2 cosign3 registry skopeo openssl podman runc systemd-nspawn rootfs)"; \
 	env $$tools SEALWRIGHT="$(CURDIR)/$(BINARY)" \
-	go test -tags interop -count=1 -timeout 40m -v -run '^TestInterop' ./cmd/sealwright
+	go test -tags interop -count=1 -timeout 10m -v -run '^TestInterop' ./cmd/sealwright

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"syscall"
 )
 
 // CheckFiles returns what is wrong with the files and environment variables
@@ -40,7 +41,7 @@ func (c *Config) CheckFiles() error {
 	return faults.asError()
 }
 
-const secretAllowed = "a readable file with permissions 0600 or narrower"
+const secretAllowed = "a readable file with permissions 0600 or narrower, or 0440 if it is root's"
 
 // The problem functions return "" for an empty path: the file is not wanted.
 
@@ -52,7 +53,7 @@ func secretProblem(path string) string {
 	if err != nil {
 		return pathProblem(path, err)
 	}
-	if mode := info.Mode().Perm(); mode&^0o600 != 0 {
+	if mode := info.Mode().Perm(); mode&^0o600 != 0 && (mode&^0o440 != 0 || !rootOwns(info)) {
 		return fmt.Sprintf("%s has permissions %04o", path, mode)
 	}
 	return ""
@@ -97,4 +98,12 @@ func pathProblem(path string, err error) string {
 		return path + " may not be read by this user"
 	}
 	return "cannot be read: " + err.Error()
+}
+
+// rootOwns reports whether a file is root's. Service managers hand out secrets
+// in files that root owns and a group, or an access list that shows as one, may
+// read: systemd's credentials and a Kubernetes secret under a fsGroup are 0440.
+func rootOwns(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == 0
 }

@@ -65,7 +65,7 @@ func TestCheckFilesReportsEverything(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	const secret = "; allowed: a readable file with permissions 0600 or narrower\n"
+	const secret = "; allowed: a readable file with permissions 0600 or narrower, or 0440 if it is root's\n"
 	want := strings.ReplaceAll("DIR/main.yaml:2: registries[0].auth.docker_config: DIR/docker.json does not exist; allowed: a Docker config.json\n"+
 		"DIR/main.yaml:3: registries[1].storage: DIR/data does not exist; allowed: the root directory of a distribution registry\n"+
 		"DIR/main.yaml:3: registries[1].auth.password_file: DIR/b.password does not exist"+secret+

@@ -23,7 +23,8 @@ type Options struct {
 	// Deadline bounds one artifact, retries included. Default 5 minutes.
 	Deadline time.Duration
 	// Slice bounds one stretch of work on a repository; a longer listing
-	// continues in the next one. Default 5 minutes.
+	// continues in the next one. The jobs of a replica that died are taken over
+	// by another about a minute after their slice is over. Default 1 minute.
 	Slice time.Duration
 	// Workers is how many repositories of one lane are worked on at once.
 	// Default 4.
@@ -57,7 +58,7 @@ func New(o Options) *Engine {
 		o.Deadline = 5 * time.Minute
 	}
 	if o.Slice <= 0 {
-		o.Slice = 5 * time.Minute
+		o.Slice = time.Minute
 	}
 	if o.Workers <= 0 {
 		o.Workers = 4
@@ -73,7 +74,9 @@ func (e *Engine) Start(ctx context.Context) error {
 		LiveWorkers:    e.opts.Workers,
 		BacklogWorkers: e.opts.Workers,
 		Slice:          e.opts.Slice,
-		Grace:          e.opts.Deadline + saveTimeout, // for the slice's last artifact
+		// The slice's last artifacts have their own contexts and claims; a job
+		// that is taken over meanwhile finds them claimed.
+		Grace: time.Minute,
 	})
 }
 

@@ -115,8 +115,8 @@ func readSecret(path string, limit int64) ([]byte, error) {
 	switch {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
-	case perm&0o077 != 0:
-		return nil, fmt.Errorf("%s has permissions %#o; allowed: at most 0600, nothing for group and others", path, perm)
+	case perm&0o077 != 0 && (perm&^0o440 != 0 || !rootOwns(info)):
+		return nil, fmt.Errorf("%s has permissions %#o; allowed: at most 0600, or 0440 if the file is root's", path, perm)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
@@ -126,4 +126,12 @@ func readSecret(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
 	}
 	return data, nil
+}
+
+// rootOwns reports whether a file is root's. Service managers hand out secrets
+// in files that root owns and a group, or an access list that shows as one, may
+// read: systemd's credentials and a Kubernetes secret under a fsGroup are 0440.
+func rootOwns(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == 0
 }

@@ -20,9 +20,22 @@ const (
 	localConfig  = "sealwright.yaml"
 )
 
-// load reads the configuration and the files it names. Every fault is a usage
-// error and all are reported at once.
+// load reads the configuration and checks the files it names. Every fault is a
+// usage error and all are reported at once.
 func (a *app) load() (*configs.Config, error) {
+	cfg, err := a.read()
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.CheckFiles(); err != nil {
+		return nil, usageError{err}
+	}
+	return cfg, nil
+}
+
+// read reads the configuration alone. It is for commands that open no key: the
+// files it names may be readable by the daemon only, and only while it runs.
+func (a *app) read() (*configs.Config, error) {
 	path := a.config
 	if path == "" {
 		path = systemConfig
@@ -31,9 +44,6 @@ func (a *app) load() (*configs.Config, error) {
 		}
 	}
 	cfg, err := configs.Load(path)
-	if err == nil {
-		err = cfg.CheckFiles()
-	}
 	if err != nil {
 		return nil, usageError{err}
 	}

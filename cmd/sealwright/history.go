@@ -24,7 +24,7 @@ func (a *app) historyCommand() *cobra.Command {
 		Short: "Show executions, or one execution's tasks and subtasks, or an artifact's records",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := a.load()
+			cfg, err := a.read()
 			if err != nil {
 				return err
 			}

@@ -20,6 +20,7 @@ func (c *court) judgeBySkopeo(t *testing.T) {
 		{"ours", "p256/app", "p256", matchRepository, ""},
 		{"ours beside a forged one", "p256/forged", "p256", matchRepository, ""},
 		{"ours after cosign's", "p256/after2", "p256", matchRepository, ""},
+		{"ours beside a bundle", "p256/bundled", "p256", matchRepository, ""},
 		{"index", "both/index", "p256", matchRepository, ""},
 		{"domain", "renamed/app", "p256", `{"type": "exactRepository", "dockerRepository": "registry.example.com/renamed/app"}`, ""},
 		{"wrong key", "p256/app", "cosign2", matchRepository, "cryptographic signature verification failed"},

@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ ENTRYPOINT ["/registry", "serve", "/registry.yaml"]
 // sidecarConfig is what the README shows, with a policy.
 const sidecarConfig = `registries: [{name: local, host: "127.0.0.1:5000", insecure: true}]
 keys:
-  - {name: release, uri: "file:/run/secrets/release.key", algorithm: ECDSA_SHA_256}
+  - {name: release, uri: "file:/etc/sealwright/release.key", algorithm: ECDSA_SHA_256}
 state: /var/lib/sealwright
 policies:
   - {name: app, registry: local, namespace: app, trigger: {type: manual}, scope: [{repositories: "**", tags: "**"}], key: release}
@@ -53,7 +54,7 @@ func TestInteropSidecar(t *testing.T) {
 	}
 	judgeStored(t, storage, "app/web", images["app/web"], filepath.Join(dir, "release.pub"))
 
-	t.Run("key of a fsGroup", func(t *testing.T) { checkGroupKey(t, podman, dir) })
+	t.Run("as in a pod", func(t *testing.T) { runAsInPod(t, podman, dir) })
 
 	// The volume kept the state: history knows the first run.
 	podman.run(t, "-c", "podman start sealwright").accepted(t)
@@ -137,13 +138,30 @@ func checkConfined(t *testing.T, pid string) {
 	}
 }
 
-// checkGroupKey mounts a key as Kubernetes does for a fsGroup: it is root's and
-// the group may read it.
-func checkGroupKey(t *testing.T, podman program, dir string) {
+// runAsInPod mounts files and state as Kubernetes does for a fsGroup: all is
+// root's, the group may read the key and write the state, and what has a name
+// is a link into a directory that can be exchanged.
+func runAsInPod(t *testing.T, podman program, dir string) {
 	t.Helper()
-	key := copyFile(t, filepath.Join(dir, "release.key"), dir, "mounted.key", 0o440)
-	if err := os.Chown(key, 0, 65532); err != nil {
+	const group = 65532
+	mounted, state := mkdir(t, dir, "pod", "etc"), mkdir(t, dir, "pod", "state")
+	version := mkdir(t, mounted, "..v1")
+	links := map[string]string{"..data": "..v1"}
+	for _, name := range []string{"sealwright.yaml", "release.key"} {
+		path := copyFile(t, filepath.Join(dir, name), version, name, 0o440)
+		links[name] = filepath.Join("..data", name)
+		if err := os.Chown(path, 0, group); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range links {
+		if err := os.Symlink(target, filepath.Join(mounted, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chown(state, 0, group), os.Chmod(state, 0o777|os.ModeSetgid)); err != nil {
 		t.Fatal(err)
 	}
-	podman.run(t, "-c", "podman run --rm --network=none --read-only --volume="+key+":/mounted.key:ro localhost/sealwright key test file:/mounted.key").accepted(t)
+	podman.run(t, "-c", "podman run --rm --network=container:registry --read-only --read-only-tmpfs=false --cap-drop=all "+
+		"--volume="+mounted+":/etc/sealwright:ro --volume="+state+":/var/lib/sealwright localhost/sealwright run --once").accepted(t)
 }

@@ -125,9 +125,9 @@ func (p program) run(t testing.TB, args ...string) outcome {
 	return o
 }
 
-// ownGroup makes cmd's end the end of all that it starts.
+// ownGroup makes cmd's end the end of all that it starts, and our end its own.
 func ownGroup(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 }

@@ -18,7 +18,7 @@ func (a *app) triggerCommand() *cobra.Command {
 		Short: "Ask the running daemon to fire a policy, and follow it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := a.load()
+			cfg, err := a.read()
 			if err != nil {
 				return err
 			}

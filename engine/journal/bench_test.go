@@ -16,8 +16,8 @@ import (
 // without key use ("put"), and the two writes around a key use ("sign").
 func BenchmarkWrites(b *testing.B) {
 	for name, state := range map[string]func(testing.TB) string{
-		"sqlite":   func(t testing.TB) string { return t.TempDir() },
-		"postgres": journaltest.Postgres,
+		"sqlite":   journaltest.SQLiteJournal,
+		"postgres": journaltest.PostgresJournal,
 	} {
 		for _, callers := range []int{1, 16, 64} {
 			b.Run(fmt.Sprintf("%s/put/%d", name, callers), func(b *testing.B) {

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,8 @@ import (
 // databases opens an empty journal on each database.
 func databases(t *testing.T, test func(t *testing.T, j *journal.Journal)) {
 	for name, state := range map[string]func(testing.TB) string{
-		"sqlite":   func(t testing.TB) string { return t.TempDir() },
-		"postgres": journaltest.Postgres,
+		"sqlite":   journaltest.SQLiteJournal,
+		"postgres": journaltest.PostgresJournal,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,6 +105,61 @@ func wantEnd(t *testing.T, j *journal.Journal, id int64, want string) {
 	t.Fatalf("execution %d has not ended", id)
 }
 
+// TestStopKeepsAttempts: being stopped is not a failure, not even at the last
+// attempt.
+func TestStopKeepsAttempts(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, j *journal.Journal) {
+		_, task := firedTask(t, j, "p")
+		if err := j.Exec(t.Context(), `UPDATE river_job SET attempt = 24`); err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan struct{})
+		err := j.StartJobs(t.Context(), journal.Handlers{
+			Walk: func(context.Context, int64) error { return journal.Again{After: time.Hour} },
+			Task: func(ctx context.Context, _ int64) error {
+				close(started)
+				<-ctx.Done()
+				return errors.New("reading the next page: context canceled")
+			},
+		}, journal.JobOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-started
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := j.StopJobs(ctx); err != nil {
+			t.Fatal(err)
+		}
+		ts, err := j.Tasks(t.Context(), task.ExecutionID, 0, 0)
+		if err != nil || ts[0].Status.Final() {
+			t.Fatalf("%+v, %v", ts, err)
+		}
+		n, err := j.Count(t.Context(), `SELECT COUNT(*) FROM river_job WHERE kind = 'sealwright_task' AND state = 'available' AND attempt = 24`)
+		if err != nil || n != 1 {
+			t.Fatalf("%d jobs wait for the next start, %v", n, err)
+		}
+	})
+}
+
+// TestInsertsNotify: a job that follows another one closely does not wait until
+// the workers look by themselves.
+func TestInsertsNotify(t *testing.T) {
+	t.Parallel()
+	j := openTest(t, journal.Options{State: journaltest.SQLiteJournal(t)})
+	for i := range 5 {
+		if _, _, err := j.Fire(t.Context(), journal.Firing{Policy: fmt.Sprint("p", i), Lane: journal.Live}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One is what River's own cooldown would let through.
+	n, err := j.Count(t.Context(), `SELECT COUNT(*) FROM river_notification WHERE topic = 'river_insert'`)
+	if err != nil || n < 2 {
+		t.Fatalf("%d notifications for 5 jobs, %v", n, err)
+	}
+}
+
 // TestLost: work whose job is gone is ended, other work is left alone.
 func TestLost(t *testing.T) {
 	t.Parallel()
@@ -166,7 +222,7 @@ func TestSweepRecords(t *testing.T) {
 func TestPanicIsLogged(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zapcore.ErrorLevel)
-	j := openTest(t, journal.Options{State: t.TempDir(), Log: zap.New(core)})
+	j := openTest(t, journal.Options{State: journaltest.SQLiteJournal(t), Log: zap.New(core)})
 	firedTask(t, j, "p")
 	walked := make(chan struct{})
 	again := false

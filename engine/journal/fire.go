@@ -43,6 +43,11 @@ const (
 // version, and into the live lane if that is the firing's. The execution of a
 // Duplicate may be unknown (its ID is 0) if it is not the newest tick's.
 func (j *Journal) Fire(ctx context.Context, f Firing) (Execution, FireResult, error) {
+	if e, fired, err := j.alreadyFired(ctx, f); err != nil {
+		return Execution{}, "", err
+	} else if fired {
+		return e, Duplicate, nil
+	}
 	var e Execution
 	var result FireResult
 	err := j.write(ctx, policyKey(f.Policy), func(ctx context.Context, q querier) error {
@@ -54,6 +59,28 @@ func (j *Journal) Fire(ctx context.Context, f Firing) (Execution, FireResult, er
 		return Execution{}, "", fmt.Errorf("firing policy %q: %w", f.Policy, err)
 	}
 	return e, result, nil
+}
+
+// alreadyFired recognises what every replica but the first meets at a tick,
+// without a transaction. Only fire knows for sure that a tick is new.
+func (j *Journal) alreadyFired(ctx context.Context, f Firing) (e Execution, fired bool, err error) {
+	tick := micros(f.Tick)
+	if tick == 0 {
+		return Execution{}, false, nil
+	}
+	q := j.store.reader()
+	var p policyRow
+	err = q.queryRow(ctx, `SELECT last_tick, last_execution FROM policies WHERE name = $1`, f.Policy).Scan(&p.lastTick, &p.lastExecution)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && tick > p.lastTick {
+		return Execution{}, false, nil
+	}
+	if err == nil {
+		e, err = executionOfTick(ctx, q, f.Policy, tick, p)
+	}
+	if err != nil {
+		return Execution{}, false, fmt.Errorf("firing policy %q: %w", f.Policy, err)
+	}
+	return e, true, nil
 }
 
 func (j *Journal) fire(ctx context.Context, q querier, f Firing) (Execution, FireResult, error) {

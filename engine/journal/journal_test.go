@@ -1,6 +1,8 @@
 package journal_test
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -17,9 +19,13 @@ func TestMain(m *testing.M) {
 		runChild(state)
 		return
 	}
+	// The tests wait for disks and timers rather than for processors.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := journaltest.Main(m)
 	if err := goleak.Find(); code == 0 && err != nil {
-		println(err.Error())
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
@@ -45,13 +51,13 @@ func openTest(t testing.TB, o journal.Options) *journal.Journal {
 func TestSQLite(t *testing.T) {
 	t.Parallel()
 	journaltest.Suite(t, func(t *testing.T) *journal.Journal {
-		return openTest(t, journal.Options{State: t.TempDir()})
+		return openTest(t, journal.Options{State: journaltest.SQLiteJournal(t)})
 	})
 }
 
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	journaltest.Suite(t, func(t *testing.T) *journal.Journal {
-		return openTest(t, journal.Options{State: journaltest.Postgres(t)})
+		return openTest(t, journal.Options{State: journaltest.PostgresJournal(t)})
 	})
 }

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sealwright/sealwright/engine/journal"
 )
 
 // startTimeout bounds how long a server takes to start on a busy machine.
@@ -32,6 +34,7 @@ var server struct { //nolint:gochecknoglobals // starting a server takes seconds
 	users     int  // tests that have a database
 	keep      bool // until Main ends
 	databases int
+	migrated  bool // there is a database to copy, see PostgresJournal
 }
 
 // Main runs a package's tests and keeps one PostgreSQL server for all of them,
@@ -58,6 +61,25 @@ func Main(m *testing.M) int {
 // without PostgreSQL fails the test.
 func Postgres(t testing.TB) string {
 	t.Helper()
+	return database(t, func(c *cluster, name string) error { return c.exec("CREATE DATABASE " + name) })
+}
+
+// PostgresJournal is Postgres with an empty journal in it, which is quicker than
+// to migrate a database for each test.
+func PostgresJournal(t testing.TB) string {
+	t.Helper()
+	return database(t, func(c *cluster, name string) error {
+		if err := migrateOnce(c); err != nil {
+			return fmt.Errorf("migrating the template: %w", err)
+		}
+		return c.exec("CREATE DATABASE " + name + " TEMPLATE journal")
+	})
+}
+
+// database starts the server if there is none, and creates a database that is
+// dropped at the end of the test.
+func database(t testing.TB, create func(c *cluster, name string) error) string {
+	t.Helper()
 	server.Lock()
 	defer server.Unlock()
 	if server.cluster == nil {
@@ -71,11 +93,27 @@ func Postgres(t testing.TB) string {
 	server.databases++
 	t.Cleanup(func() { release(t) })
 	name := fmt.Sprintf("test%d", server.databases)
-	if err := server.cluster.exec("CREATE DATABASE " + name); err != nil {
+	if err := create(server.cluster, name); err != nil {
 		t.Fatalf("creating a database: %v", err)
 	}
 	t.Cleanup(func() { drop(t, name) })
 	return server.cluster.url(name)
+}
+
+// migrateOnce is called with the lock held.
+func migrateOnce(c *cluster) error {
+	if server.migrated {
+		return nil
+	}
+	if err := c.exec("CREATE DATABASE journal"); err != nil {
+		return err
+	}
+	j, err := journal.Open(context.Background(), journal.Options{State: c.url("journal")})
+	if err != nil {
+		return err
+	}
+	server.migrated = true
+	return j.Close()
 }
 
 func drop(t testing.TB, name string) {
@@ -101,7 +139,7 @@ func release(t testing.TB) {
 // stopServer is called with the lock held.
 func stopServer() error {
 	c := server.cluster
-	server.cluster = nil
+	server.cluster, server.migrated = nil, false
 	if c == nil {
 		return nil
 	}

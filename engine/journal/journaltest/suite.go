@@ -24,6 +24,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"fire/first tick":       testFirstTick,
 		"execution/unknown":     testUnknown,
 		"execution/outcomes":    testOutcomes,
+		"execution/last tasks":  testLastTasks,
 		"execution/forced end":  testForcedEnd,
 		"execution/late work":   testLateWork,
 		"task/added once":       testAddTasks,

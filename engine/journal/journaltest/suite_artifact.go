@@ -236,7 +236,7 @@ func testNotFinal(t *testing.T, j *journal.Journal) {
 func testFaults(t *testing.T, j *journal.Journal) {
 	ctx := t.Context()
 	e, tasks := begun(t, j, "a")
-	const callers, each = 32, 12
+	const callers, each = 16, 10
 	var wg sync.WaitGroup
 	for i := range callers {
 		wg.Go(func() {

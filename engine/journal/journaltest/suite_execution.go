@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,6 +98,25 @@ func addCount(c *journal.Counts, s journal.Status) {
 	c.Reasons["because_"+string(s)]++
 }
 
+// testLastTasks: however many tasks end at the same time, one of them is the
+// last one.
+func testLastTasks(t *testing.T, j *journal.Journal) {
+	for range 20 {
+		e, tasks := begun(t, j, "a", "b", "c", "d")
+		var wg sync.WaitGroup
+		for _, task := range tasks {
+			wg.Go(func() {
+				if err := j.EndTask(t.Context(), task.ID, journal.Succeed, "", ""); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		e.Status, e.Tasks = journal.Succeed, int64(len(tasks))
+		wantExecution(t, j, e)
+	}
+}
+
 func testForcedEnd(t *testing.T, j *journal.Journal) {
 	ctx := t.Context()
 	e, tasks := begun(t, j, "a", "b", "c")
@@ -151,14 +171,14 @@ func testLateWork(t *testing.T, j *journal.Journal) {
 
 func testAddTasks(t *testing.T, j *journal.Journal) {
 	ctx := t.Context()
-	const many = 450
+	const many = 250
 	e := fire(t, j, manual(), journal.Created)
 	var names []string
 	for i := range many {
 		names = append(names, "r"+string(rune('a'+i%26))+string(rune('a'+i/26%26)))
 	}
 	started := make(chan int64, 2*many)
-	must(t, j.AddTasks(ctx, e.ID, names[:300]), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, nil))
+	must(t, j.AddTasks(ctx, e.ID, names[:220]), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, nil))
 	must(t, j.EndWalk(ctx, e.ID))
 	work(t, j, journal.Handlers{
 		Walk: func(ctxJob, int64) error { return nil },
