@@ -91,7 +91,7 @@ func (l *limit) blob(repo string, content []byte) error {
 		return err
 	}
 	location = strings.TrimPrefix(location, "http://"+l.reg.host)
-	_, err = l.do("PUT", fmt.Sprintf("%s&digest=sha256:%x", location, sha256.Sum256(content)), "application/octet-stream", content, http.StatusCreated)
+	_, err = l.do("PUT", fmt.Sprintf("%s&digest=sha256%%3A%x", location, sha256.Sum256(content)), "application/octet-stream", content, http.StatusCreated)
 	return err
 }
 
