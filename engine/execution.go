@@ -35,8 +35,13 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 		log.Warn("execution stopped", zap.String("reason", why))
 		return e.journal.EndExecution(ctx, x.ID, journal.Stopped, why, "")
 	}
-	if err := e.walkRepositories(registry.WithLane(ctx, lane(x.Lane)), x, b); err != nil {
-		if ctx.Err() != nil || errors.Is(err, errJournal) {
+	listing, cancel := withoutDeadline(registry.WithLane(ctx, lane(x.Lane)))
+	defer cancel()
+	if err := e.walkRepositories(listing, x, b); err != nil {
+		switch {
+		case errors.Is(err, errStopping):
+			return journal.Again{}
+		case ctx.Err() != nil, errors.Is(err, errJournal):
 			return err // the job is run again
 		}
 		reason := reasonFor(err)
@@ -52,8 +57,21 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 	return nil
 }
 
-// errJournal marks errors of the journal: the work itself is not at fault.
-var errJournal = errors.New("writing the journal")
+var (
+	// errJournal marks errors of the journal: the work itself is not at fault.
+	errJournal = errors.New("writing the journal")
+	// errStopping ends a walk because the engine stops.
+	errStopping = errors.New("stopping")
+)
+
+// withoutDeadline returns a context that ends with ctx but does not say when.
+// Retries last until a context's deadline; a listing must not spend a whole job
+// on a registry that is down.
+func withoutDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return out, func() { stop(); cancel(nil) }
+}
 
 func (e *Engine) walkRepositories(ctx context.Context, x journal.Execution, b bound) error {
 	batch := make([]string, 0, taskBatch)
@@ -69,7 +87,7 @@ func (e *Engine) walkRepositories(ctx context.Context, x journal.Execution, b bo
 	}
 	for repository, err := range b.place.registry.Repositories(ctx) {
 		if e.isStopping() {
-			return fmt.Errorf("%w: stopping", errJournal)
+			return errStopping
 		}
 		if err != nil {
 			return fmt.Errorf("listing repositories: %w", err)
@@ -150,17 +168,21 @@ func (r *run) repository(ctx context.Context) error {
 	q.Tags = func(tag string) bool { return r.policy.match.Tag(r.task.Repository, tag) }
 	q.Untagged = r.policy.match.Untagged(r.task.Repository) && r.policy.place.registry.Untagged() == ""
 	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
-	cursor, again, listErr := r.stream(ctx, q, end)
+	listing, cancel := withoutDeadline(ctx)
+	defer cancel()
+	cursor, again, listErr := r.stream(listing, q, end)
 	if err := r.failure(); err != nil {
 		return err
 	}
-	if again {
-		if err := r.engine.journal.SaveCursor(ctx, r.task.ID, cursor); err != nil {
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	if again || ctx.Err() != nil {
+		if err := r.engine.journal.SaveCursor(saving, r.task.ID, cursor); err != nil {
 			return fmt.Errorf("%w: %w", errJournal, err)
 		}
 		return journal.Again{}
 	}
-	return r.endTask(ctx, listErr)
+	return r.endTask(saving, listErr)
 }
 
 // stream begins artifacts until the listing ends, the slice is over or the
@@ -242,8 +264,6 @@ func (r *run) endTask(ctx context.Context, listErr error) error {
 	status, reason, detail := journal.Succeed, "", ""
 	switch {
 	case listErr == nil:
-	case ctx.Err() != nil:
-		return listErr // stopped or out of time: the job is run again
 	case errors.Is(listErr, registry.ErrNotFound):
 		reason = ReasonRepositoryGone
 	default:

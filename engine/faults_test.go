@@ -385,3 +385,24 @@ func wantOneSignatureEach(t *testing.T, s *registrytest.Server, digests []v1.Has
 		}
 	}
 }
+
+// TestRegistryDown: a run against a registry that is down ends, by itself and
+// with the right reason; so does one whose repositories cannot be listed.
+func TestRegistryDown(t *testing.T) {
+	s := registrytest.Distribution(t)
+	pushSome(t, s, 1)
+	h := build(t, s, []policy.Policy{onlyApp()}, func(o *engine.Options) { o.Slice = time.Hour })
+	down := status(http.StatusServiceUnavailable)
+	intercept(s, down)
+	if x := h.fire("app"); x.Status != journal.Failed || x.Reason != engine.ReasonUnavailable {
+		t.Errorf("ended %s %s, want Failed %s", x.Status, x.Reason, engine.ReasonUnavailable)
+	}
+	intercept(s, func(w http.ResponseWriter, r *http.Request, registry http.Handler) bool {
+		return strings.HasSuffix(r.URL.Path, "/tags/list") && down(w, r, registry)
+	})
+	x := h.fire("app")
+	tasks, err := h.journal.Tasks(t.Context(), x.ID, 0, 10)
+	if err != nil || len(tasks) != 1 || tasks[0].Reason != engine.ReasonUnavailable {
+		t.Errorf("ended %s with tasks %+v, %v", x.Status, tasks, err)
+	}
+}

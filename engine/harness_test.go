@@ -158,7 +158,7 @@ func (h *house) fire(name string) journal.Execution {
 // await waits until an execution has ended.
 func (h *house) await(id int64) journal.Execution {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

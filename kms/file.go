@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/sealwright/sealwright/engine/policy"
@@ -27,7 +26,6 @@ const (
 type local struct {
 	key    crypto.Signer
 	public *PublicKey
-	closed atomic.Bool
 }
 
 // openFile opens the key in the file that a file: URI names.
@@ -71,9 +69,6 @@ func (l *local) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if l.closed.Load() {
-		return nil, ErrClosed
-	}
 	digest, err := l.public.digest(message)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the message: %w", err)
@@ -83,12 +78,9 @@ func (l *local) Sign(ctx context.Context, message []byte) ([]byte, error) {
 
 func (l *local) Public() *PublicKey { return l.public }
 
-// Close makes signing fail. The key itself stays in memory until it is
-// collected: Go offers no way to erase it for certain.
-func (l *local) Close() error {
-	l.closed.Store(true)
-	return nil
-}
+// Close does nothing: the key leaves memory when it is collected, and Go offers
+// no way to erase it for certain.
+func (l *local) Close() error { return nil }
 
 // signerOpts says how alg uses a private key and the digest.
 func signerOpts(alg policy.Algorithm) crypto.SignerOpts {
@@ -99,7 +91,8 @@ func signerOpts(alg policy.Algorithm) crypto.SignerOpts {
 }
 
 // readSecret reads a regular file of at most limit bytes that nobody but its
-// owner can read. Links are followed: mounted secrets are links.
+// owner can read, or root's own group (see rootOwns). Links are followed:
+// mounted secrets are links.
 func readSecret(path string, limit int64) ([]byte, error) {
 	// Without O_NONBLOCK, opening a pipe that nobody writes would wait forever.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the user names their own key file

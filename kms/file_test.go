@@ -190,6 +190,39 @@ func TestPrivateKeyFilesThatAreRefused(t *testing.T) {
 	}
 }
 
+// A secret of root's that a group may read is how service managers hand one
+// out; the same file of anybody else's is refused.
+func TestGroupMayReadRootsSecretsOnly(t *testing.T) {
+	openAs := func(perm os.FileMode, uid int) error {
+		t.Helper()
+		path := writeFile(t, newKey(t, algKey{alg: policy.ECDSASHA256}))
+		if err := errors.Join(os.Chown(path, uid, -1), os.Chmod(path, perm)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := kms.Open(t.Context(), kms.Config{URI: "file:" + path})
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	}
+	self := os.Getuid()
+	for _, perm := range []os.FileMode{0o440, 0o040} {
+		if err := openAs(perm, self); self == 0 && err != nil {
+			t.Errorf("root's with %#o: %v", perm, err)
+		} else if self != 0 && err == nil {
+			t.Errorf("accepted a user's with %#o", perm)
+		}
+		if self == 0 && openAs(perm, 65534) == nil { // only root can give files away
+			t.Errorf("accepted nobody's with %#o", perm)
+		}
+	}
+	for _, perm := range []os.FileMode{0o640, 0o444, 0o460, 0o441, 0o450} {
+		if openAs(perm, self) == nil {
+			t.Errorf("accepted %#o", perm)
+		}
+	}
+}
+
 func TestNarrowPermissionsAndLinksAreAccepted(t *testing.T) {
 	path := writeFile(t, newKey(t, algKey{alg: policy.ECDSASHA256}))
 	if err := os.Chmod(path, 0o400); err != nil {
@@ -232,7 +265,7 @@ func TestPrivateKeysThatAreRefused(t *testing.T) {
 		{"an SSH key", `"OPENSSH PRIVATE KEY"`, block("OPENSSH PRIVATE KEY", []byte{1})},
 		{"old PEM encryption", "openssl pkcs8 -topk8", pem.EncodeToMemory(legacy)},
 		{"damaged PKCS#8", "decoding the private key", damaged(t, p256)},
-		{"damaged cosign key", "damaged", damaged(t, cosign)},
+		{"damaged cosign key", "it is not JSON", damaged(t, cosign)},
 		{"damaged SEC 1", "decoding the private key", block("EC PRIVATE KEY", []byte{1, 2, 3})},
 		{"damaged PKCS#1", "decoding the private key", block("RSA PRIVATE KEY", []byte{1, 2, 3})},
 		{"weak RSA", "1024 bits", block("PRIVATE KEY", bytesOf(x509.MarshalPKCS8PrivateKey(weak)))},

@@ -7,8 +7,8 @@ import (
 )
 
 // PasswordFile returns a [Config.Password] that reads the file at path whenever
-// a key is opened, less one line end at its end. A file that group or others
-// can read is refused.
+// a key is opened, less one line end at its end. The file must be as closed to
+// group and others as a private key: at most 0600, or 0440 if it is root's.
 func PasswordFile(path string) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		data, err := readSecret(path, maxPasswordFile)

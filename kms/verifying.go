@@ -88,7 +88,7 @@ func (v *verified) enter(ctx context.Context) error {
 	case v.slots <- struct{}{}:
 	}
 	select {
-	case <-v.closed: // both were ready, and select chose the slot
+	case <-v.closed: // both were ready, as they are when a call outlived Close
 		<-v.slots
 		return fmt.Errorf("signing: %w", ErrClosed)
 	default:

@@ -131,13 +131,26 @@ func TestDeadlineOfASlowSigner(t *testing.T) {
 	})
 }
 
+// A lateContext has ended although nobody was told yet.
+type lateContext struct {
+	context.Context //nolint:containedctx // it is a context itself
+	ended           atomic.Bool
+}
+
+func (c *lateContext) Err() error {
+	if c.ended.Load() {
+		return context.Canceled
+	}
+	return nil
+}
+
 func TestASignatureAfterTheDeadlineIsDropped(t *testing.T) {
 	key, public := testKey(t)
 	message := []byte("message")
 	good := signWith(t, key, message)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx := &lateContext{Context: context.Background()}
 	v := verifying(&stub{public: public, sign: func(context.Context, []byte) ([]byte, error) {
-		cancel()
+		ctx.ended.Store(true)
 		return good, nil
 	}})
 	if got, err := v.Sign(ctx, message); got != nil || !errors.Is(err, context.Canceled) {
@@ -146,14 +159,15 @@ func TestASignatureAfterTheDeadlineIsDropped(t *testing.T) {
 }
 
 // The caller may reuse its buffer once Sign returned, even if the signer inside
-// still reads. The race detector watches.
+// still reads it.
 func TestMessageIsTheCallersAgain(t *testing.T) {
-	key, public := testKey(t)
-	started, goOn := make(chan struct{}), make(chan struct{})
+	_, public := testKey(t)
+	started, goOn, read := make(chan struct{}), make(chan struct{}), make(chan string, 1)
 	v := verifying(&stub{public: public, sign: func(_ context.Context, m []byte) ([]byte, error) {
 		close(started)
 		<-goOn
-		return signWith(t, key, m), nil
+		read <- string(m)
+		return nil, errors.New("too late")
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	message := []byte("message")
@@ -167,9 +181,12 @@ func TestMessageIsTheCallersAgain(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want Canceled", err)
 	}
-	close(goOn)
 	clear(message)
-	if err := v.Close(); err != nil { // waits for the signer inside
+	close(goOn)
+	if got := <-read; got != "message" {
+		t.Errorf("the signer inside was to sign %q", got)
+	}
+	if err := v.Close(); err != nil {
 		t.Error(err)
 	}
 }
@@ -202,6 +219,12 @@ func TestHungCallsAreBounded(t *testing.T) {
 			t.Errorf("Close waited %s, want %s", waited, closeGrace)
 		}
 		close(hung)
+		synctest.Wait()
+		for range 100 { // there is room again, but the signer is closed
+			if _, err := v.Sign(t.Context(), nil); !errors.Is(err, ErrClosed) {
+				t.Fatalf("signing after Close: got %v, want ErrClosed", err)
+			}
+		}
 	})
 }
 

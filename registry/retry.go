@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	maxAttempts   = 6 // of a request whose context has no deadline
+	maxAttempts   = 9 // of a request whose context has no deadline: about half a minute
 	firstBackoff  = 200 * time.Millisecond
 	maxBackoff    = 10 * time.Second
 	maxRetryAfter = 5 * time.Minute

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -68,7 +69,7 @@ func (v *verifier) run(ctx context.Context, images []string) error {
 	results := make([]verification, 0, len(images))
 	failed := false
 	for _, image := range images {
-		r, err := v.verify(ctx, image)
+		r, err := v.verifyInTime(ctx, image)
 		if err != nil {
 			r.Error = err.Error()
 		}
@@ -122,6 +123,15 @@ func (v *verifier) parse(pem []byte) ([]*kms.PublicKey, error) {
 		return nil, err
 	}
 	return []*kms.PublicKey{key}, nil
+}
+
+// verifyTimeout bounds the verification of one image, retries included.
+const verifyTimeout = 30 * time.Second
+
+func (v *verifier) verifyInTime(ctx context.Context, image string) (verification, error) {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	return v.verify(ctx, image)
 }
 
 func (v *verifier) verify(ctx context.Context, image string) (verification, error) {

@@ -174,6 +174,9 @@ type worker[A river.JobArgs] struct {
 
 // Work implements river.Worker.
 func (w *worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
+	if errors.Is(ctx.Err(), context.Canceled) { // fetched while the jobs were being stopped
+		return river.JobSnooze(0)
+	}
 	err := w.run(ctx, job.Args)
 	var again Again
 	switch {

@@ -65,9 +65,9 @@ func (j *Journal) Execution(ctx context.Context, id int64) (Execution, error) {
 
 // Tasks returns a page of an execution's tasks in the order in which they were
 // found, those after the task with the id after. A limit of 0 means 100.
-func (j *Journal) Tasks(ctx context.Context, executionID, after int64, max int) ([]Task, error) {
+func (j *Journal) Tasks(ctx context.Context, executionID, after int64, n int) ([]Task, error) {
 	ts, err := collect(ctx, j.store.reader(), scanTask,
-		selectTask+` WHERE execution_id = $1 AND id > $2 ORDER BY id `+limit(max), executionID, after)
+		selectTask+` WHERE execution_id = $1 AND id > $2 ORDER BY id `+limit(n), executionID, after)
 	if err != nil {
 		return nil, fmt.Errorf("reading the tasks of execution %d: %w", executionID, err)
 	}

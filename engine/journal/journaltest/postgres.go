@@ -55,10 +55,10 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Postgres returns the URL of a fresh, empty database that is dropped at the end
-// of the test. The first call starts a server in a temporary directory, which
-// only listens on a socket there; it dies with the test process. A machine
-// without PostgreSQL fails the test.
+// Postgres returns the URL of a fresh, empty database. The first call starts a
+// server in a temporary directory, which only listens on a socket there; it dies
+// with the test process, and its databases with it: to drop one would flush all.
+// A machine without PostgreSQL fails the test.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	return database(t, func(c *cluster, name string) error { return c.exec("CREATE DATABASE " + name) })
@@ -76,8 +76,7 @@ func PostgresJournal(t testing.TB) string {
 	})
 }
 
-// database starts the server if there is none, and creates a database that is
-// dropped at the end of the test.
+// database starts the server if there is none, and creates a database.
 func database(t testing.TB, create func(c *cluster, name string) error) string {
 	t.Helper()
 	server.Lock()
@@ -96,7 +95,6 @@ func database(t testing.TB, create func(c *cluster, name string) error) string {
 	if err := create(server.cluster, name); err != nil {
 		t.Fatalf("creating a database: %v", err)
 	}
-	t.Cleanup(func() { drop(t, name) })
 	return server.cluster.url(name)
 }
 
@@ -114,14 +112,6 @@ func migrateOnce(c *cluster) error {
 	}
 	server.migrated = true
 	return j.Close()
-}
-
-func drop(t testing.TB, name string) {
-	server.Lock()
-	defer server.Unlock()
-	if err := server.cluster.exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
-		t.Errorf("dropping the database: %v", err)
-	}
 }
 
 func release(t testing.TB) {

@@ -28,6 +28,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"execution/forced end":  testForcedEnd,
 		"execution/late work":   testLateWork,
 		"task/added once":       testAddTasks,
+		"task/many":             testManyTasks,
 		"task/cursor":           testCursor,
 		"artifact/merged":       testMerged,
 		"artifact/unresolvable": testUnresolvable,

@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
@@ -169,34 +170,43 @@ func testLateWork(t *testing.T, j *journal.Journal) {
 	wantExecution(t, j, e)
 }
 
+func repositories(n int) []string {
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprint("r", i))
+	}
+	return names
+}
+
 func testAddTasks(t *testing.T, j *journal.Journal) {
 	ctx := t.Context()
-	const many = 250
+	const n = 24
 	e := fire(t, j, manual(), journal.Created)
-	var names []string
-	for i := range many {
-		names = append(names, "r"+string(rune('a'+i%26))+string(rune('a'+i/26%26)))
-	}
-	started := make(chan int64, 2*many)
-	must(t, j.AddTasks(ctx, e.ID, names[:220]), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, nil))
+	started := make(chan int64, 2*n)
+	names := repositories(n)
+	must(t, j.AddTasks(ctx, e.ID, names[:n/2]), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, names), j.AddTasks(ctx, e.ID, nil))
 	must(t, j.EndWalk(ctx, e.ID))
-	work(t, j, journal.Handlers{
-		Walk: func(ctxJob, int64) error { return nil },
-		Task: func(ctx ctxJob, id int64) error {
-			defer func() { started <- id }()
-			return j.EndTask(ctx, id, journal.Succeed, "", "")
-		},
-	}, journal.JobOptions{LiveWorkers: 16})
+	work(t, j, journal.Handlers{Walk: func(ctxJob, int64) error { return nil }, Task: endTask(j, started)}, journal.JobOptions{})
 	seen := map[int64]bool{}
-	for range many {
+	for range n {
 		id := receive(t, started)
 		if seen[id] {
 			t.Fatalf("task %d has two jobs", id)
 		}
 		seen[id] = true
 	}
-	e.Status, e.Tasks = journal.Succeed, many
+	e.Status, e.Tasks = journal.Succeed, n
 	wantExecution(t, j, e)
+}
+
+// testManyTasks: more at a time than one statement may insert.
+func testManyTasks(t *testing.T, j *journal.Journal) {
+	const n = 1001
+	e := fire(t, j, manual(), journal.Created)
+	must(t, j.AddTasks(t.Context(), e.ID, repositories(n)))
+	got := pages(t, 300, func(after int64, n int) ([]journal.Task, error) { return j.Tasks(t.Context(), e.ID, after, n) },
+		func(v journal.Task) (int64, string) { return v.ID, v.Repository })
+	wantPages(t, "tasks", got, repositories(n)...)
 }
 
 func testCursor(t *testing.T, j *journal.Journal) {
