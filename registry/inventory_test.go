@@ -85,6 +85,10 @@ func TestGenericArtifactsAreBoundedAndEnd(t *testing.T) {
 	inner := inMemory()
 	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
+			if strings.HasSuffix(r.URL.Path, "/v20") {
+				<-r.Context().Done() // is under way for as long as the client wants
+				return
+			}
 			now := under.Add(1)
 			defer under.Add(-1)
 			for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
@@ -108,6 +112,10 @@ func TestGenericArtifactsAreBoundedAndEnd(t *testing.T) {
 			break // workers must end
 		}
 	}
+	budget := r.(*generic).transport.budget
+	budget.mu.Lock()
+	want(t, budget.free, 3, "free places once the loop has ended: no worker is left")
+	budget.mu.Unlock()
 	if most.Load() > 3 {
 		t.Errorf("%d HEADs at once", most.Load())
 	}
@@ -488,8 +496,11 @@ func TestLayoutBadIndexes(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "index.json"), maxLayoutIndex+1); err != nil {
 		t.Fatal(err)
 	}
-	_, err := layoutOver(t, dir).PutManifest(t.Context(), "app", "v1", ociIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
-	wants(t, err, ErrTooLarge, "huge index")
+	r := layoutOver(t, dir)
+	_, err := r.PutManifest(t.Context(), "app", "v1", ociIndex, []byte(`{"schemaVersion":2,"manifests":[]}`))
+	wants(t, err, ErrTooLarge, "writing to a huge index")
+	_, err = r.Resolve(t.Context(), "app", "v1")
+	wants(t, err, ErrTooLarge, "reading a huge index")
 }
 
 func TestLayoutCorruptBlobsAreSeenAndMended(t *testing.T) {

@@ -132,7 +132,11 @@ func TestDockerConfigFaults(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if name != "helper by path" && strings.Contains(err.Error(), "geheim") {
+			if name == "helper by path" {
+				if !strings.Contains(err.Error(), "want the NAME") {
+					t.Errorf("a path was tried: %v", err)
+				}
+			} else if strings.Contains(err.Error(), "geheim") {
 				t.Errorf("error has a secret: %v", err)
 			}
 		})

@@ -49,21 +49,24 @@ func (l *layouts) descriptors(ctx context.Context, dir string, each func(layoutD
 		return missing(err)
 	}
 	defer f.Close() //nolint:errcheck // only read
-	limited := &io.LimitedReader{R: f, N: maxLayoutIndex}
+	info, err := f.Stat()
+	if err != nil {
+		return missing(err)
+	}
+	if info.Size() > maxLayoutIndex {
+		return fmt.Errorf("%s of %d bytes, at most %d are read: %w", layoutIndex, info.Size(), maxLayoutIndex, ErrTooLarge)
+	}
+	limited := io.LimitReader(f, maxLayoutIndex)
 	err = decodeDescriptors(json.NewDecoder(bufio.NewReader(limited)), func(d layoutDescriptor) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return each(d)
 	})
-	switch {
-	case limited.N <= 0:
-		return fmt.Errorf("%s of %d bytes or more: %w", layoutIndex, maxLayoutIndex, ErrTooLarge)
-	case errors.Is(err, errMalformed):
+	if errors.Is(err, errMalformed) {
 		return fmt.Errorf("%s: %w: %s", layoutIndex, ErrCorrupt, plain(err.Error()))
-	default:
-		return err
 	}
+	return err
 }
 
 // errMalformed marks errors of the JSON, as opposed to the visitor's.

@@ -215,7 +215,7 @@ func (l *layouts) enter(ctx context.Context, dir string, d layoutDescriptor) err
 	if err != nil || next == nil {
 		return err
 	}
-	if len(next) >= maxLayoutIndex {
+	if len(next) > maxLayoutIndex {
 		return fmt.Errorf("%s would grow to %d bytes: %w", layoutIndex, len(next), ErrTooLarge)
 	}
 	return l.replace(ctx, file, next)

@@ -44,6 +44,9 @@ func (a *app) read() (*configs.Config, error) {
 		}
 	}
 	cfg, err := configs.Load(path)
+	if a.config == "" && errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("no configuration in %s or ./%s: name one with --config", systemConfig, localConfig)
+	}
 	if err != nil {
 		return nil, usageError{err}
 	}

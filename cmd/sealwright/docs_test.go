@@ -12,6 +12,7 @@ import (
 	"go/token"
 	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,24 +33,29 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealwright/sealwright/configs"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/matcher"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // The documentation is executed. Every fenced block of the languages console,
 // sh and yaml says in its info string what is done with it:
 //
-//	console NAME      the lines after "$ " are run, in the order of the file, by
-//	                  one shell for each NAME; what they print must be what
-//	                  follows them. "…" stands for anything, alone on a line for
-//	                  any lines; "[exit 1]" for an exit code that is not 0.
+//	console NAME      what follows "$ ", and "> " on further lines, is run in the
+//	                  order of the file, by one shell for each NAME; what it
+//	                  prints must be what comes next. "…" stands for anything,
+//	                  alone on a line for any lines; "[exit 1]" for an exit code
+//	                  that is not 0.
 //	yaml NAME FILE    is written to FILE for the shell NAME, and must be a valid
 //	                  configuration.
 //	yaml config       must be a valid configuration when what it leaves out is
 //	                  added.
 //	LANGUAGE elsewhere  needs programs that are not here: make interop runs them.
 //
-// A comment <!-- run NAME: COMMAND --> is run without being shown. The shells
-// reach the registry https://registry.example.com, which is in this process.
+// A comment <!-- run NAME: COMMAND --> is run without being shown; its command
+// prepare takes the steps of the README's tour up to the configuration. The
+// shells reach the registry https://registry.example.com, which is in this
+// process.
 const (
 	wordConfig    = "config"
 	wordElsewhere = "elsewhere"
@@ -220,12 +226,13 @@ func newShell(t *testing.T) *shell {
 	for name, content := range map[string]string{
 		"ca.pem":              ca,
 		".docker/config.json": `{"auths": {"registry.example.com": {"auth": "` + auth + `"}}}`,
+		"tour.yaml":           tourConfig(t),
 	} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a busy machine is slow
 	cmd := exec.CommandContext(ctx, "sh")
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + t.TempDir(), "LC_ALL=C.UTF-8",
@@ -254,7 +261,20 @@ func newShell(t *testing.T) *shell {
 	})
 	s := &shell{dir: dir, in: in, out: bufio.NewScanner(out)}
 	s.out.Buffer(nil, 1<<20)
+	s.run(t, "prepare() { cp ~/.docker/config.json docker.json && cp ~/tour.yaml sealwright.yaml && sealwright key generate --out release >key.out; }")
 	return s
+}
+
+// tourConfig returns the configuration of the README's tour.
+func tourConfig(t *testing.T) string {
+	t.Helper()
+	for _, b := range blocksOf(t, "README.md") {
+		if b.word(0) == "yaml" && b.word(1) == "tour" {
+			return b.body
+		}
+	}
+	t.Fatal("README.md has no configuration for its tour")
+	return ""
 }
 
 // run runs a command and returns the lines it printed, "[exit N]" among them.
@@ -291,7 +311,7 @@ func (s *shell) follow(t *testing.T, b block) {
 		if !ok {
 			t.Fatalf("%s: line %q of the block is neither a command nor its output", b, lines[i])
 		}
-		for i++; strings.HasSuffix(command, `\`) && i < len(lines); i++ {
+		for i++; i < len(lines) && strings.HasPrefix(lines[i], "> "); i++ {
 			command += "\n" + strings.TrimPrefix(lines[i], "> ")
 		}
 		start := i
@@ -316,6 +336,7 @@ var variable = []struct {
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`\b\d+(?:\.\d+)?(?:µs|ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`"(seconds|pid|watchdog)": ?[\d.]+`), `"$1":N`},
+	{regexp.MustCompile(`\(pid \d+\)`), "(pid N)"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "LOOPBACK"},
 	{regexp.MustCompile(`/\S*?/work/`), ""},
 	{regexp.MustCompile(`/\S*sealwright-demo-\d+`), "DEMO"},
@@ -364,7 +385,7 @@ func documentedRegistry(t *testing.T) (proxy, ca string) {
 	for _, ref := range []string{"library/api:v1.0.0", "library/api:v1.1.0", "library/api:dev", "team-a/worker:v1"} {
 		inner.Push(t, ref, registrytest.Image(t))
 	}
-	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != documentedUser || password != documentedPassword {
 			w.Header().Set("WWW-Authenticate", `Basic realm="docs"`)
 			w.WriteHeader(http.StatusUnauthorized)
@@ -372,6 +393,8 @@ func documentedRegistry(t *testing.T) (proxy, ca string) {
 		}
 		inner.ServeHTTP(w, r)
 	}))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it are part of the test
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	tunnel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect || r.Host != "registry.example.com:443" {
@@ -567,10 +590,41 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 	visit(reflect.TypeFor[configs.Config]())
 }
 
+var (
+	patternRE = regexp.MustCompile("(?m)^\\| `(.+?)` \\| `(.+?)` \\| (yes|no) \\|$")
+	cronRE    = regexp.MustCompile("(?m)^\\| `(.+?)` \\| (refused|[0-9]|every)")
+)
+
+// TestDocumentedPatterns finds the tables of patterns and schedules right.
+func TestDocumentedPatterns(t *testing.T) {
+	text := readDoc(t, "docs/policies.md")
+	patterns := patternRE.FindAllStringSubmatch(text, -1)
+	for _, row := range patterns {
+		m, err := matcher.New(&policy.Policy{Scope: []policy.ScopeRule{
+			{Repositories: policy.Selector{Matches: []string{row[1]}}, Untagged: true}}})
+		if err != nil {
+			t.Errorf("%s: %v", row[1], err)
+		} else if got := m.Untagged(row[2]); got != (row[3] == "yes") {
+			t.Errorf("%s matches %s: %t, the document says %s", row[1], row[2], got, row[3])
+		}
+	}
+	_, schedules, _ := strings.Cut(text, "### Schedules")
+	crons := cronRE.FindAllStringSubmatch(schedules, -1)
+	for _, row := range crons {
+		if _, err := policy.ParseCron(row[1]); (err != nil) != (row[2] == "refused") {
+			t.Errorf("schedule %s: %v, the document says %s", row[1], err, row[2])
+		}
+	}
+	if len(patterns) < 15 || len(crons) < 9 {
+		t.Errorf("%d patterns and %d schedules: the test looks in the wrong place", len(patterns), len(crons))
+	}
+}
+
 var costRE = regexp.MustCompile(`(?m)^\| (.+?) \| (\d+) HEAD, (\d+) GET, (\d+) POST, (\d+) PUT \|`)
 
 // TestDocumentedCosts counts requests and finds the README's table right.
 func TestDocumentedCosts(t *testing.T) {
+	readme := readDoc(t, "README.md")
 	t.Chdir(t.TempDir())
 	s := registrytest.Distribution(t)
 	const repositories, images = 3, 5 // in each
@@ -595,7 +649,7 @@ state: state
 		t.Fatal("no key")
 	}
 	costs := map[string][4]int{}
-	for _, row := range costRE.FindAllStringSubmatch(readDoc(t, "README.md"), -1) {
+	for _, row := range costRE.FindAllStringSubmatch(readme, -1) {
 		var c [4]int
 		for i := range c {
 			c[i], _ = strconv.Atoi(row[i+2])

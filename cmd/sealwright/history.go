@@ -22,7 +22,7 @@ func (a *app) historyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history [EXECUTION]",
 		Short: "Show executions, or one execution's tasks and subtasks, or an artifact's records",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  cobra.MatchAll(cobra.MaximumNArgs(1), executionArgs),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := a.read()
 			if err != nil {
@@ -46,9 +46,26 @@ func (a *app) historyCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&policy, "policy", "", "executions of the policy of this `NAME` only")
 	c.Flags().StringVar(&digest, "digest", "", "signature records of the artifact with this `DIGEST`")
-	c.Flags().IntVar(&limit, "limit", 20, "how many executions or records at most, newest first")
+	c.Flags().IntVar(&limit, "limit", 20, "at most `N` executions or records, newest first")
 	c.Flags().BoolVar(&failed, "failed", false, "with EXECUTION: only failed subtasks")
 	return c
+}
+
+func executionArgs(_ *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if _, err := executionID(arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func executionID(arg string) (int64, error) {
+	id, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("EXECUTION %q: a number from sealwright history", arg)
+	}
+	return id, nil
 }
 
 type history struct {
@@ -106,9 +123,9 @@ type taskDetail struct {
 }
 
 func (h *history) execution(c *cobra.Command, arg string) error {
-	id, err := strconv.ParseInt(arg, 10, 64)
+	id, err := executionID(arg)
 	if err != nil {
-		return usageError{fmt.Errorf("EXECUTION %q: a number from sealwright history", arg)}
+		return err
 	}
 	x, err := h.journal.Execution(c.Context(), id)
 	if err != nil {

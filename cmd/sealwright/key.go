@@ -43,7 +43,7 @@ func (a *app) keyGenerateCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&algorithm, "algorithm", string(policy.ECDSASHA256), "`ALGORITHM`: "+strings.Join(policy.Algorithms, ", "))
-	c.Flags().IntVar(&bits, "bits", 0, "RSA key size: 2048, 3072 (default) or 4096")
+	c.Flags().IntVar(&bits, "bits", 0, "RSA key size `N`: 2048, 3072 (default) or 4096")
 	c.Flags().StringVar(&out, "out", "", "common `PREFIX` of the two files")
 	passwordFlags(c, &passwordFile, &passwordEnv)
 	return c

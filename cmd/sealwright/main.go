@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,9 +39,6 @@ func execute(args []string, in io.Reader, out, errOut io.Writer) int {
 	a := &app{in: in, out: out, err: errOut}
 	root := a.rootCommand()
 	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errOut)
 	ctx, stop := interruptible(context.Background(), args)
 	defer stop()
 	err := root.ExecuteContext(ctx)
@@ -90,7 +88,10 @@ configuration error.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version(),
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := c.ValidateFlagGroups(); err != nil {
+				return usageError{err}
+			}
 			if a.output != "text" && a.output != "json" {
 				return usageError{fmt.Errorf("--output %q: allowed: text, json", a.output)}
 			}
@@ -105,15 +106,26 @@ configuration error.`,
 	root.AddCommand(a.runCommand(), a.planCommand(), a.checkCommand(), a.triggerCommand(), a.coverageCommand(),
 		a.historyCommand(), a.verifyCommand(), a.keyCommand(), a.importCommand(), a.demoCommand(), a.doctorCommand(),
 		a.versionCommand())
-	for _, c := range root.Commands() {
-		usageArgs(c)
-	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	usageArgs(root)
 	return root
 }
 
 // usageArgs makes a command's argument errors usage errors, and so its
-// subcommands'.
+// subcommands'; also a subcommand that there is not, instead of which cobra
+// would show help and succeed.
 func usageArgs(c *cobra.Command) {
+	if !c.Runnable() {
+		c.Args, c.DisableFlagsInUseLine, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, true, 2
+		c.RunE = group
+	}
+	if c.Name() == "help" {
+		c.Args = helpTopic
+	}
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
@@ -125,6 +137,26 @@ func usageArgs(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		usageArgs(sub)
 	}
+}
+
+// group is what a command does that only holds others.
+func group(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	did := ""
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		did = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError{fmt.Errorf("unknown command %q for %q%s", args[0], c.CommandPath(), did)}
+}
+
+// helpTopic refuses arguments of help that are no command.
+func helpTopic(c *cobra.Command, args []string) error {
+	if _, rest, err := c.Root().Find(args); err != nil || len(rest) > 0 {
+		return fmt.Errorf("no help about %q", strings.Join(args, " "))
+	}
+	return nil
 }
 
 // doctorCommand holds the place of a command that scripts may already name.

@@ -46,6 +46,9 @@ them, print a summary and exit.`,
 				return usageError{errors.New("--policy needs --once")}
 			}
 			cfg, err := a.load()
+			if err == nil {
+				err = fireable(cfg, policies)
+			}
 			if err != nil {
 				return err
 			}
@@ -55,6 +58,19 @@ them, print a summary and exit.`,
 	c.Flags().BoolVar(&once, "once", false, "fire, wait, print a summary, exit")
 	c.Flags().StringArrayVar(&policies, "policy", nil, "with --once: fire the policy of this `NAME` only; repeatable")
 	return c
+}
+
+// fireable refuses policies that cannot be fired, before one of them is.
+func fireable(cfg *configs.Config, names []string) error {
+	if err := checkPolicies(cfg, names); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if p, ok := cfg.Policy(name); ok && !p.IsEnabled() {
+			return usageError{fmt.Errorf("--policy: %q is disabled", name)}
+		}
+	}
+	return nil
 }
 
 // run opens everything in the order in which it is closed again, and hands over

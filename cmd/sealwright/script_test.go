@@ -29,6 +29,7 @@ func TestScript(t *testing.T) {
 		Setup:              setUpScript,
 		Cmds:               scriptCommands(),
 		RequireUniqueNames: true,
+		UpdateScripts:      os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }
 
@@ -85,6 +86,7 @@ func scriptCommands() map[string]scriptCommand {
 		"hidden":     plain("SECRET-FILE...", 1, 99, hidden),
 		"mode":       plain("PERMISSIONS FILE", 2, 2, mode),
 		"empty":      plain("DIR", 1, 1, emptyDirectory),
+		"replace":    plain("FILE OLD NEW", 3, 3, replace),
 		"jsonenv":    plain("VARIABLE FILE PATH", 3, 3, jsonEnv),
 		"jsonhas":    jsonHas,
 	}
@@ -224,6 +226,15 @@ func emptyDirectory(ts *testscript.TestScript, args []string) {
 	if len(entries) > 0 {
 		ts.Fatalf("%s holds %v", args[0], entries)
 	}
+}
+
+// replace replaces a text wherever it is in a file.
+func replace(ts *testscript.TestScript, args []string) {
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
 }
 
 // jsonEnv sets a variable to a value in a JSON file.

@@ -75,6 +75,16 @@ func policyFlag(c *cobra.Command, policies *[]string) {
 	c.Flags().StringArrayVar(policies, "policy", nil, "only the policy of this `NAME`; repeatable")
 }
 
+// checkPolicies refuses names that no policy has.
+func checkPolicies(cfg *configs.Config, names []string) error {
+	for _, name := range names {
+		if _, ok := cfg.Policy(name); !ok {
+			return usageError{fmt.Errorf("--policy: no policy is named %q", name)}
+		}
+	}
+	return nil
+}
+
 // surveyed is a policy's coverage with the findings that need attention.
 type surveyed struct {
 	engine.Coverage
@@ -89,6 +99,9 @@ type surveyed struct {
 // survey looks at every enabled policy, or at those named.
 func (a *app) survey(ctx context.Context, names []string) ([]surveyed, error) {
 	cfg, err := a.load()
+	if err == nil {
+		err = checkPolicies(cfg, names)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -104,11 +117,6 @@ func (a *app) surveyAll(ctx context.Context, cfg *configs.Config, setup *engine.
 	p := newProgress(a.err, "looking")
 	defer p.finish()
 	results := []surveyed{}
-	for _, name := range names {
-		if _, ok := cfg.Policy(name); !ok {
-			return nil, usageError{fmt.Errorf("--policy: no policy is named %q", name)}
-		}
-	}
 	for _, pol := range cfg.Policies {
 		if len(names) == 0 && !pol.IsEnabled() || len(names) > 0 && !slices.Contains(names, pol.Name) {
 			continue

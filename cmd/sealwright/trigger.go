@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,10 @@ func (a *app) triggerCommand() *cobra.Command {
 				if errors.Is(err, control.ErrRefused) {
 					return usageError{err}
 				}
-				return fmt.Errorf("%w (is sealwright run running with this configuration?)", err)
+				if dial := (*net.OpError)(nil); errors.As(err, &dial) {
+					err = dial // without the request around it
+				}
+				return fmt.Errorf("no daemon answers: %w (is sealwright run running with this configuration?)", err)
 			}
 			if !detach {
 				fmt.Fprintf(a.err, "execution %d of %s: %s\n", x.ID, x.Policy, x.Status)
