@@ -68,7 +68,7 @@ func TestParseFull(t *testing.T) {
 				Algorithm: policy.ECDSASHA256, PublicKeySHA256: "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
 				PasswordFile: "/etc/sealwright/release.password",
 			},
-			{Name: "archive", URI: "file:/etc/sealwright/archive.key", Algorithm: policy.RSAPKCS1SHA512, PasswordEnv: "SEALWRIGHT_ARCHIVE_PASSWORD"},
+			{Name: "archive", URI: "file:/etc/sealwright/archive.key", Algorithm: policy.RSAPKCS1SHA256, PasswordEnv: "SEALWRIGHT_ARCHIVE_PASSWORD"},
 		},
 		Policies: []policy.Policy{
 			{

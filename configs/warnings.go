@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"crypto"
 	"fmt"
 	"slices"
 
@@ -55,6 +56,9 @@ func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, probl
 	if !ok {
 		return
 	}
+	if r.Kind == OCILayout && p.Domain == "" {
+		warn(at.in("domain"), fmt.Sprintf("is empty: what is signed in the directory of registry %s is called %s/REPOSITORY", quote(r.Name), r.Name), "the host that the images will be pulled from")
+	}
 	if problem, advice := untaggedProblem(r); problem != "" {
 		for j, rule := range p.Scope {
 			if rule.Untagged {
@@ -72,8 +76,10 @@ func cosignProblem(a policy.Algorithm) (problem, advice string) {
 		return fmt.Sprintf("signs with %s, but the cosign command verifies RSA only as PKCS#1", a), "RSA_PKCS1_SHA_256, or sealwright verify in place of cosign verify"
 	case a == policy.SM2SM3:
 		return fmt.Sprintf("signs with %s, which the cosign command cannot verify", a), "sealwright verify, or OpenSSL with -pkeyopt distid:1234567812345678"
-	case a == policy.ECDSASHA384:
+	case a.Hash() == crypto.SHA384:
 		return fmt.Sprintf("signs with %s, which the cosign command verifies only when told so", a), "cosign verify --signature-digest-algorithm=sha384"
+	case a.Hash() == crypto.SHA512:
+		return fmt.Sprintf("signs with %s, which the cosign command verifies only when told so", a), "cosign verify --signature-digest-algorithm=sha512"
 	}
 	return "", ""
 }

@@ -37,7 +37,8 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"none", "", "", "", ""},
 		{"P-256", "", "algorithm: ECDSA_SHA_256", "", ""},
-		{"PKCS#1", "", "algorithm: RSA_PKCS1_SHA_512", "", ""},
+		{"PKCS#1", "", "algorithm: RSA_PKCS1_SHA_256", "", ""},
+		{"PKCS#1 with SHA-512", "", "algorithm: RSA_PKCS1_SHA_512", "", "policies[0].key: signs with RSA_PKCS1_SHA_512, which the cosign command verifies only when told so; allowed: cosign verify --signature-digest-algorithm=sha512"},
 		{"RSA-PSS", "", "algorithm: RSA_PSS_SHA_256", "", "policies[0].key: signs with RSA_PSS_SHA_256, but the cosign command verifies RSA only as PKCS#1; allowed: RSA_PKCS1_SHA_256, or sealwright verify in place of cosign verify"},
 		{"SM2", "", "algorithm: SM2DSA_SM3", "formats: [cosign]", "policies[0].key: signs with SM2DSA_SM3, which the cosign command cannot verify; allowed: sealwright verify, or OpenSSL with -pkeyopt distid:1234567812345678"},
 		{"P-384", "", "algorithm: ECDSA_SHA_384", "", "policies[0].key: signs with ECDSA_SHA_384, which the cosign command verifies only when told so; allowed: cosign verify --signature-digest-algorithm=sha384"},

@@ -86,7 +86,9 @@ func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) 
 	case seen && known.Status.Final():
 		// Another tag of the same artifact: only the tags are new.
 		known.Tags = tags
-		r.put(ctx, known)
+		if err := r.engine.journal.PutSubtask(ctx, known); err != nil {
+			r.fail(fmt.Errorf("%w: %w", errJournal, err))
+		}
 	default:
 		r.sign(ctx, s)
 	}

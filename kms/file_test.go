@@ -123,7 +123,7 @@ func TestPasswords(t *testing.T) {
 		{"wrong", kms.PasswordEnv("SEALWRIGHT_TEST_WRONG"), "wrong password or damaged key"},
 		{"empty", func() ([]byte, error) { return nil, nil }, "wrong password or damaged key"},
 		{"two line ends", kms.PasswordFile(file("two", testPassword+"\n\n", 0o600)), "wrong password"},
-		{"variable not set", kms.PasswordEnv("SEALWRIGHT_TEST_UNSET"), "SEALWRIGHT_TEST_UNSET is not set"},
+		{"variable not set", kms.PasswordEnv("SEALWRIGHT_TEST_UNSET"), "SEALWRIGHT_TEST_UNSET is empty"},
 		{"no file", kms.PasswordFile(filepath.Join(dir, "none")), "no such file"},
 		{"readable for others", kms.PasswordFile(file("wide", testPassword, 0o604)), "permissions 0604; allowed: at most 0600"},
 		{"too large", kms.PasswordFile(file("large", strings.Repeat("x", 64<<10+1), 0o600)), "more than 65536 bytes"},

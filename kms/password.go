@@ -21,13 +21,13 @@ func PasswordFile(path string) func() ([]byte, error) {
 }
 
 // PasswordEnv returns a [Config.Password] that reads the environment variable
-// name whenever a key is opened. The variable must be set; it may be empty,
-// because cosign encrypts with an empty password too.
+// name whenever a key is opened. The variable must be set and not empty: an
+// empty one is a mistake more often than a password.
 func PasswordEnv(name string) func() ([]byte, error) {
 	return func() ([]byte, error) {
-		value, ok := os.LookupEnv(name)
-		if !ok {
-			return nil, fmt.Errorf("environment variable %s is not set", name)
+		value := os.Getenv(name)
+		if value == "" {
+			return nil, fmt.Errorf("environment variable %s is empty", name)
 		}
 		return []byte(value), nil
 	}

@@ -16,7 +16,7 @@ func (c *Client) Catalog(ctx context.Context) iter.Seq2[string, error] {
 		for repository, err := range c.names(ctx, l, c.page) {
 			switch {
 			case errors.Is(err, ErrNotFound), errors.Is(err, ErrUnsupported):
-				err = fmt.Errorf("%s does not list its repositories (/v2/_catalog); name them in the policy: %w: %w",
+				err = fmt.Errorf("%s does not list its repositories (/v2/_catalog), so no policy can cover it: %w: %w",
 					c.said, ErrUnsupported, err)
 			case err != nil:
 				err = fmt.Errorf("listing the repositories of %s: %w", c.said, err)

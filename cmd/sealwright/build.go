@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -60,8 +61,9 @@ type opener struct {
 }
 
 type openedRegistry struct {
-	config configs.Registry
-	place  *engine.Place
+	config   configs.Registry
+	password [sha256.Size]byte // of the password, so that a changed one is noticed
+	place    *engine.Place
 }
 
 // open is all the wiring there is between configuration and engine: registries,
@@ -73,16 +75,12 @@ func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, 
 	keys := make(map[string]kms.Signer, len(cfg.Keys))
 	var errs []error
 	for _, rc := range cfg.Registries {
-		was, ok := o.registries[rc.Name]
-		if !ok || was.config != rc {
-			r, err := openRegistry(rc)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("registry %q: %w", rc.Name, err))
-				continue
-			}
-			was = openedRegistry{rc, engine.NewPlace(r, rc.Limits.Concurrency)}
+		r, err := o.registry(rc)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("registry %q: %w", rc.Name, err))
+			continue
 		}
-		opened[rc.Name], places[rc.Name] = was, was.place
+		opened[rc.Name], places[rc.Name] = r, r.place
 	}
 	for _, kc := range cfg.Keys {
 		key, err := openKey(ctx, kc)
@@ -103,6 +101,28 @@ func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, 
 	return setup, nil
 }
 
+// registry opens a registry, or returns the one that is open if neither its
+// configuration nor its password has changed.
+func (o *opener) registry(c configs.Registry) (openedRegistry, error) {
+	var password []byte
+	if c.Auth.PasswordFile != "" {
+		var err error
+		if password, err = kms.PasswordFile(c.Auth.PasswordFile)(); err != nil {
+			return openedRegistry{}, err
+		}
+	}
+	next := openedRegistry{config: c, password: sha256.Sum256(password)}
+	if was, ok := o.registries[c.Name]; ok && was.config == next.config && was.password == next.password {
+		return was, nil
+	}
+	r, err := openRegistry(c, string(password))
+	if err != nil {
+		return openedRegistry{}, err
+	}
+	next.place = engine.NewPlace(r, c.Limits.Concurrency)
+	return next, nil
+}
+
 func closeAll(keys map[string]kms.Signer) error {
 	var errs []error
 	for _, k := range keys {
@@ -111,7 +131,7 @@ func closeAll(keys map[string]kms.Signer) error {
 	return errors.Join(errs...)
 }
 
-func openRegistry(c configs.Registry) (registry.Registry, error) {
+func openRegistry(c configs.Registry, password string) (registry.Registry, error) {
 	var keychain authn.Keychain
 	switch {
 	case c.Auth.DockerConfig != "":
@@ -121,11 +141,7 @@ func openRegistry(c configs.Registry) (registry.Registry, error) {
 		}
 		keychain = k
 	case c.Auth.Username != "":
-		password, err := kms.PasswordFile(c.Auth.PasswordFile)()
-		if err != nil {
-			return nil, err
-		}
-		keychain = registry.Static(c.Auth.Username, string(password))
+		keychain = registry.Static(c.Auth.Username, password)
 	}
 	return registry.Open(registry.Config{Name: c.Name, Host: c.Host, Kind: string(c.Kind), Insecure: c.Insecure,
 		Keychain: keychain, Storage: c.Storage, UserAgent: "sealwright/" + version(),

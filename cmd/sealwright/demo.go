@@ -73,6 +73,8 @@ func (a *app) demoCommand() *cobra.Command {
 				defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 			} else if dir, err = filepath.Abs(keep); err != nil {
 				return err
+			} else if err := os.Mkdir(dir, 0o700); err != nil {
+				return usageError{fmt.Errorf("--keep: %w", err)}
 			}
 			if strings.ContainsAny(dir, "\"\n") {
 				return usageError{fmt.Errorf("--keep %q: a path without quotes", dir)}
@@ -138,9 +140,6 @@ func (d *demo) run(ctx context.Context) error {
 // prepare makes the directory, the keys, the registry with its estate and the
 // configuration.
 func (d *demo) prepare(ctx context.Context) (err error) {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return err
-	}
 	for name, alg := range map[string]policy.Algorithm{"release": policy.ECDSASHA256, "vault": policy.RSAPSSSHA256, "national": policy.SM2SM3} {
 		if _, err := generate(alg, 0, filepath.Join(d.dir, name), nil); err != nil {
 			return err

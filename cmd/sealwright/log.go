@@ -11,7 +11,7 @@ import (
 // logger writes to w: JSON lines for machines, plain columns on a terminal.
 func (a *app) logger(w io.Writer) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(a.logLevel)
-	if err != nil {
+	if err != nil || level > zapcore.ErrorLevel {
 		return nil, usageError{fmt.Errorf("--log-level %q: allowed: debug, info, warn, error", a.logLevel)}
 	}
 	cfg := zap.NewProductionEncoderConfig()

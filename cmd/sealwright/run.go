@@ -87,7 +87,7 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies 
 	}
 	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal")})
 	if err != nil {
-		return errors.Join(fmt.Errorf("opening the journal: %w", err), setup.Close())
+		return errors.Join(err, setup.Close())
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 	for _, w := range cfg.Warnings() {
@@ -129,6 +129,9 @@ func (d *service) serve(ctx context.Context) error {
 	sig, stopSignals := signals()
 	defer stopSignals()
 	socket := socketPath(d.state)
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
+	}
 	server, err := control.Listen(socket, d.engine, d.journal, d.log.Named("control"))
 	if err != nil {
 		return err

@@ -166,7 +166,7 @@ func writeCoverage(w io.Writer, results []surveyed) {
 
 func writePlan(w io.Writer, results []surveyed) {
 	table(w, func(row func(string, ...any)) {
-		row("POLICY\tCOVERED\tTO SIGN\tKEY\tKEY USES\tREQUESTS\tAT LEAST")
+		row("POLICY\tCOVERED\tTO SIGN\tKEY\tKEY USES\tREQUESTS TO SIGN\tAT LEAST")
 		for _, r := range results {
 			row("%s\t%d\t%d\t%s\t%d\t%s\t%s", r.Policy, r.Covered, r.Unsigned, r.Key, r.KeyUses, verbs(r.Requests),
 				(time.Duration(r.Seconds*1000) * time.Millisecond).Round(100*time.Millisecond))
@@ -183,16 +183,28 @@ func writeOpen(w io.Writer, what string, r surveyed) {
 	}
 	fmt.Fprintf(w, "\n%s by %s:\n", what, r.Policy)
 	for _, f := range r.Open {
-		name := f.Repository
-		if f.Digest != "" {
-			name += "@" + f.Digest
-		}
-		why := ""
-		if f.Reason != "" {
-			why = "  " + f.Reason + ": " + f.Detail
-		}
-		fmt.Fprintf(w, "  %s  %s%s\n", name, tagList(f.Tags), why)
+		fmt.Fprintln(w, " ", describeFinding(f))
 	}
+}
+
+// describeFinding names what was found: an artifact, a repository or, when
+// nothing could be listed, the registry.
+func describeFinding(f engine.Finding) string {
+	var out string
+	switch {
+	case f.Repository == "":
+		out = "(the registry)"
+	case f.Digest == "" && len(f.Tags) == 0:
+		out = f.Repository + "  (the repository)"
+	case f.Digest == "":
+		out = f.Repository + "  " + tagList(f.Tags)
+	default:
+		out = f.Repository + "@" + f.Digest + "  " + tagList(f.Tags)
+	}
+	if f.Reason != "" {
+		out += "  " + f.Reason + ": " + f.Detail
+	}
+	return out
 }
 
 func tagList(tags []string) string {

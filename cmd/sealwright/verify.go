@@ -147,6 +147,9 @@ func (v *verifier) verify(ctx context.Context, image string) (verification, erro
 	r.Digest = d.Digest.String()
 	wanted := v.identity
 	if wanted == "" {
+		if strings.HasPrefix(image, layoutPrefix) {
+			return r, errors.New("an image in a directory needs --identity: the policy's domain, or the registry's name, and the repository")
+		}
 		wanted = client.Host() + "/" + repository
 	}
 	verifiers := make([]signature.Verifier, len(v.keys))
