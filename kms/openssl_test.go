@@ -140,6 +140,8 @@ func TestKeysOfOpenSSL(t *testing.T) {
 		{"AES-192 SHA-512", []string{"pkcs8", "-topk8", "-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA512", "-iter", "10000", "-passout", pass}},
 		{"AES-256 SHA-384", []string{"pkcs8", "-topk8", "-v2", "aes-256-cbc", "-v2prf", "hmacWithSHA384", "-passout", pass}},
 		{"AES-256 SHA-224", []string{"pkcs8", "-topk8", "-v2", "aes-256-cbc", "-v2prf", "hmacWithSHA224", "-passout", pass}},
+		{"scrypt", []string{"pkcs8", "-topk8", "-scrypt", "-passout", pass}},
+		{"triple DES", []string{"pkcs8", "-topk8", "-v2", "des3", "-passout", pass}},
 		{"SM4", []string{"pkcs8", "-topk8", "-v2", "sm4-cbc", "-passout", pass}},
 	}
 	for _, k := range kinds {
@@ -169,11 +171,8 @@ func TestOpenSSLKeysThatWeDoNotRead(t *testing.T) {
 		args []string
 		want string
 	}{
-		"scrypt":          {[]string{"pkcs8", "-topk8", "-scrypt", "-passout", pass}, "allowed: PBKDF2"},
-		"triple DES":      {[]string{"pkcs8", "-topk8", "-v2", "des3", "-passout", pass}, "allowed: AES-128-CBC"},
-		"PBES1":           {[]string{"pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-passout", pass}, "allowed: PBES2"},
-		"old encryption":  {[]string{"ec", "-aes256", "-passout", pass}, "openssl pkcs8 -topk8"},
-		"too many rounds": {[]string{"pkcs8", "-topk8", "-iter", "5000001", "-passout", pass}, "allowed: 1 to 5000000"},
+		"PBES1":          {[]string{"pkcs8", "-topk8", "-v1", "PBE-SHA1-3DES", "-passout", pass}, "wrong password or damaged key"},
+		"old encryption": {[]string{"ec", "-aes256", "-passout", pass}, "openssl pkcs8 -topk8"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := mustOpenSSL(t, key, tt.args...)
