@@ -25,23 +25,23 @@ func (c *Config) CheckFiles() error {
 		check(at, "host", directoryProblem(r.Layout()), "an OCI image layout")
 		check(at, "storage", directoryProblem(r.Storage), "the root directory of a distribution registry")
 		check(at, "auth.docker_config", fileProblem(r.Auth.DockerConfig), "a Docker config.json")
-		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), secretAllowed)
+		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), privateFileAllowed)
 	}
 	for i := range c.Keys {
 		k, at := &c.Keys[i], c.root.item("keys", i)
-		check(at, "uri", secretProblem(k.File()), secretAllowed)
-		check(at, "password_file", secretProblem(k.PasswordFile), secretAllowed)
+		check(at, "uri", secretProblem(k.File()), privateFileAllowed)
+		check(at, "password_file", secretProblem(k.PasswordFile), privateFileAllowed)
 		if k.PasswordEnv != "" && os.Getenv(k.PasswordEnv) == "" {
 			check(at, "password_env", fmt.Sprintf("environment variable %s is empty", k.PasswordEnv), "the name of a variable that holds the password")
 		}
 		for _, id := range slices.Sorted(maps.Keys(k.Versions)) {
-			check(at.in("versions"), id, secretProblem(filePath(k.Versions[id])), secretAllowed)
+			check(at.in("versions"), id, secretProblem(filePath(k.Versions[id])), privateFileAllowed)
 		}
 	}
 	return faults.asError()
 }
 
-const secretAllowed = "a readable file with permissions 0600 or narrower, or 0440 if it is root's"
+const privateFileAllowed = "a readable file with permissions 0600 or narrower, or 0440 if it is root's"
 
 // The problem functions return "" for an empty path: the file is not wanted.
 

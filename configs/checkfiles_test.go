@@ -47,7 +47,7 @@ func allFiles() map[string]string {
 func TestCheckFilesAccepts(t *testing.T) {
 	t.Setenv("SEALWRIGHT_TEST_PASSWORD", "secret")
 	c, dir := loadFiles(t, allFiles())
-	if err := os.Chmod(filepath.Join(dir, "docker.json"), 0o644); err != nil { //nolint:gosec // Not a secret of ours.
+	if err := os.Chmod(filepath.Join(dir, "docker.json"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Join(dir, "a.key"), 0o400); err != nil {

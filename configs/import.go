@@ -39,8 +39,8 @@ func (m *importer) fault(field, problem, allowed string) {
 	m.faults = append(m.faults, Fault{Field: field, Problem: problem, Allowed: allowed})
 }
 
-func (m *importer) note(field, problem, advice string) {
-	m.notes = append(m.notes, Fault{Field: field, Problem: problem, Allowed: advice})
+func (m *importer) note(field, problem string) {
+	m.notes = append(m.notes, Fault{Field: field, Problem: problem})
 }
 
 // readJSON reads one JSON value of at most MaxFile bytes.
@@ -73,7 +73,7 @@ func (m *importer) object(raw json.RawMessage, field string, to any, known ...st
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if !slices.Contains(known, name) {
-			m.note(joinField(field, name), "is unknown and was ignored", "")
+			m.note(joinField(field, name), "is unknown and was ignored")
 			delete(fields, name) // the json package would take it in another case
 		}
 	}
@@ -115,7 +115,7 @@ func (m *importer) name(field, vendor, fallback string) string {
 	}
 	m.names[name] = true
 	if name != vendor {
-		m.note(field, fmt.Sprintf("%s is called %s", quote(vendor), quote(name)), "")
+		m.note(field, fmt.Sprintf("%s is called %s", quote(vendor), quote(name)))
 	}
 	return name
 }

@@ -38,7 +38,7 @@ func ImportSWR(r io.Reader) (file []byte, notes []Fault, err error) {
 			m.swrPolicy(p, fmt.Sprintf("policies[%d]", i))
 		}
 		if list.Total > len(list.Policies) {
-			m.note("total", fmt.Sprintf("says %d policies, but %d are here: the other pages are missing", list.Total, len(list.Policies)), "")
+			m.note("total", fmt.Sprintf("says %d policies, but %d are here: the other pages are missing", list.Total, len(list.Policies)))
 		}
 	}
 	return m.finish("Huawei SWR")
@@ -75,13 +75,13 @@ func (m *importer) swrPolicy(raw json.RawMessage, field string) {
 	}
 	enabled := s.Enabled != nil && *s.Enabled
 	if s.Enabled == nil {
-		m.note(joinField(field, "enabled"), "is missing; the policy is disabled", "")
+		m.note(joinField(field, "enabled"), "is missing; the policy is disabled")
 	}
 	comments := []string{"Complete the registry."}
 	complete := func(value *string, what, from string) {
 		if *value == "" {
 			*value, enabled = toComplete, false
-			m.note(joinField(field, from), "is missing; the policy is disabled until its "+what+" is completed", "")
+			m.note(joinField(field, from), "is missing; the policy is disabled until its "+what+" is completed")
 			comments = append(comments, "Complete the "+what+", then set enabled to true.")
 		}
 	}
@@ -89,7 +89,7 @@ func (m *importer) swrPolicy(raw json.RawMessage, field string) {
 	complete(&p.Key, "key", "signature_key")
 	comments = append(comments, m.swrAlgorithm(field, &s)...)
 	p.Enabled = spelt(enabled)
-	m.note(joinField(field, "registry"), "the instance is not in this JSON; name the registry", "")
+	m.note(joinField(field, "registry"), "the instance is not in this JSON; name the registry")
 	for i, rule := range s.Rules {
 		p.Scope = append(p.Scope, m.swrRule(rule, joinField(field, fmt.Sprintf("scope_rules[%d]", i))))
 	}
@@ -107,7 +107,7 @@ func (m *importer) swrAlgorithm(field string, s *swrPolicy) []string {
 	known := []policy.Algorithm{policy.ECDSASHA256, policy.ECDSASHA384, policy.SM2SM3}
 	switch {
 	case s.Algorithm == "":
-		m.note(joinField(field, "signature_algorithm"), "is missing; declare the key with the algorithm that is wanted", "")
+		m.note(joinField(field, "signature_algorithm"), "is missing; declare the key with the algorithm that is wanted")
 		return nil
 	case !slices.Contains(known, policy.Algorithm(s.Algorithm)):
 		m.fault(joinField(field, "signature_algorithm"), quote(s.Algorithm)+" is not known", join(known))
@@ -188,7 +188,7 @@ func (m *importer) swrExtras(field, extras string) bool {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if name != "untagged" {
-			m.note(field, quote(name)+" is unknown and was ignored", "")
+			m.note(field, quote(name)+" is unknown and was ignored")
 		}
 	}
 	var untagged bool
@@ -207,9 +207,9 @@ var (
 // which SWR's selectors come: there doublestar v1 is used, here v4.
 func (m *importer) notePattern(field, pattern string) {
 	if belowRE.MatchString(pattern) {
-		m.note(field, quote(pattern)+" also matches what stands before /**, without anything below it", "")
+		m.note(field, quote(pattern)+" also matches what stands before /**, without anything below it")
 	}
 	if negateRE.MatchString(pattern) {
-		m.note(field, quote(pattern)+" matches what is not in [!...], and not the character '!'", "")
+		m.note(field, quote(pattern)+" matches what is not in [!...], and not the character '!'")
 	}
 }

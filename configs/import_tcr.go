@@ -86,7 +86,7 @@ func (m *importer) tcrNamespaces(raw json.RawMessage) {
 		m.tcrNamespace(n, fmt.Sprintf("NamespaceList[%d]", i))
 	}
 	if len(m.items)+len(m.faults) == 0 {
-		m.note("NamespaceList", "has no namespace with a signature policy", "")
+		m.note("NamespaceList", "has no namespace with a signature policy")
 	}
 }
 
@@ -136,7 +136,7 @@ func (m *importer) tcr(field string, t tcrPolicy) {
 	complete := func(value *string, what string) {
 		if *value == "" {
 			*value, enabled = toComplete, false
-			m.note(field, what+" is not in this JSON; the policy is disabled until it is completed", "")
+			m.note(field, what+" is not in this JSON; the policy is disabled until it is completed")
 			comments = append(comments, "Complete the "+what+", then set enabled to true.")
 		}
 	}
@@ -145,7 +145,7 @@ func (m *importer) tcr(field string, t tcrPolicy) {
 	if t.region != "" {
 		comments = append(comments, "The key is in KMS region "+quote(t.region)+".")
 	}
-	m.note(field, "signatures that TCR made itself are not read; images get new ones", "")
+	m.note(field, "signatures that TCR made itself are not read; images get new ones")
 	all := policy.Selector{Matches: []string{"**"}}
 	m.add(field, policy.Policy{
 		Name:      m.name(field, t.name, "tcr-"+t.namespace),

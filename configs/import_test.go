@@ -132,7 +132,7 @@ func TestImport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer f.Close()
+			defer func() { _ = f.Close() }() // only read
 			text, faults, err := importerOf(tt.file)(f)
 			if err != nil {
 				t.Fatal(err)

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite generated files")
 func TestSchema(t *testing.T) {
 	want := generateSchema(t)
 	if *update {
-		if err := os.WriteFile("sealwright.schema.json", want, 0o644); err != nil { //nolint:gosec // Public.
+		if err := os.WriteFile("sealwright.schema.json", want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

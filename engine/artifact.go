@@ -204,7 +204,7 @@ func (r *run) begin(ctx context.Context, s journal.Subtask, jobs []job) (*journa
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(200*time.Millisecond + rand.N(300*time.Millisecond)):
+		case <-time.After(200*time.Millisecond + rand.N(300*time.Millisecond)): //nolint:gosec // jitter is no secret
 		}
 	}
 }

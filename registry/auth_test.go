@@ -343,7 +343,7 @@ func TestErrorsNameWhatTheRegistrySaid(t *testing.T) {
 			}
 		})
 	}
-	raw, err := json.Marshal(ggcr.Error{Errors: slices.Repeat([]ggcr.Diagnostic{{Code: "A", Message: "b"}}, 100)})
+	raw, err := json.Marshal(map[string]any{"errors": slices.Repeat([]ggcr.Diagnostic{{Code: "A", Message: "b"}}, 100)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -447,11 +447,11 @@ func TestRedirects(t *testing.T) {
 	}))
 	var target string
 	host := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.URL.Path == "/v2/":
+		switch r.URL.Path {
+		case "/v2/":
 			w.Header().Set("WWW-Authenticate", `Basic realm="tests"`)
 			w.WriteHeader(http.StatusUnauthorized)
-		case r.URL.Path == "/here":
+		case "/here":
 			authorised = append(authorised, r.Header.Get("Authorization"))
 			_, _ = w.Write(content)
 		default:

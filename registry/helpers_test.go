@@ -19,7 +19,6 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/google/go-cmp/cmp"
 	memory "github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sirupsen/logrus"
 )
 
@@ -219,15 +218,6 @@ func instead(inner http.Handler, n int64, match func(*http.Request) bool, answer
 }
 
 func isManifestPath(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/") }
-
-func hash(t *testing.T, s string) v1.Hash {
-	t.Helper()
-	h, err := v1.NewHash(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
 
 func artifacts(t *testing.T, i Inventory, q Query) (list []Artifact) {
 	t.Helper()

@@ -28,7 +28,7 @@ func TestChildren(t *testing.T) {
 	c := client(t, config(serve(t, inMemory())))
 	a, b, attestation := pushImage(t, c, "app", "", "a"), pushImage(t, c, "app", "", "b"), pushImage(t, c, "app", "", "attestation")
 	inner := pushIndex(t, c, "app", "", b, a)
-	raw := strings.Replace(string(encode(t, map[string]any{"schemaVersion": 2, "mediaType": ociIndex, "manifests": []any{
+	raw := strings.ReplaceAll(string(encode(t, map[string]any{"schemaVersion": 2, "mediaType": ociIndex, "manifests": []any{
 		wire(describe(ociManifest, a.Raw)), wire(describe(ociManifest, a.Raw)), wire(describe(ociIndex, inner.Raw)),
 		map[string]any{
 			"mediaType": ociManifest, "digest": attestation.Digest.String(), "size": attestation.Size,
@@ -37,7 +37,7 @@ func TestChildren(t *testing.T) {
 				"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": a.Digest.String(),
 			},
 		},
-	}})), "\n", "", -1)
+	}})), "\n", "")
 	outer := put(t, c, "app", "multi", ociIndex, []byte(raw))
 	sent := counts(c)
 	seen, err := children(t, c, outer, IndexLimits{})

@@ -549,7 +549,7 @@ func TestLayoutConcurrentWriters(t *testing.T) {
 func TestLayoutLockEndsWithTheContext(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "app")
 	newLayout(t, dir)
-	f, err := os.Create(filepath.Join(dir, layoutLock)) //nolint:gosec // a test's own
+	f, err := os.Create(filepath.Join(dir, layoutLock))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func (l *layouts) putBlob(ctx context.Context, repository string, digest v1.Hash
 		return err
 	}
 	file := blobPath(dir, digest)
-	if err := l.root.MkdirAll(path.Dir(file), 0o755); err != nil { //nolint:gosec // a layout is for others to read
+	if err := l.root.MkdirAll(path.Dir(file), 0o755); err != nil {
 		return missing(err)
 	}
 	return l.replace(ctx, file, content)

@@ -63,7 +63,7 @@ func newBase(concurrency int) *http.Transport {
 // maxAttempts times if it has none. What it gives up on, it returns as it is.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil && req.GetBody != nil {
-		defer req.Body.Close() // copies of it are sent
+		defer func() { _ = req.Body.Close() }() // copies of it are sent
 	}
 	if err := t.permitted(req.URL); err != nil {
 		closeBody(req)

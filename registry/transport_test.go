@@ -61,7 +61,7 @@ func scripted(t *testing.T, insecure bool, steps ...step) (*transport, *script) 
 	return c.transport, base
 }
 
-func get(t *testing.T, ctx context.Context, rt http.RoundTripper, method, url string, body io.Reader) (*http.Response, error) {
+func get(ctx context.Context, t *testing.T, rt http.RoundTripper, method, url string, body io.Reader) (*http.Response, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
@@ -99,7 +99,7 @@ func TestTransportRetries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rt, base := scripted(t, false, test.first, ok)
-				resp, err := get(t, t.Context(), rt, "PUT", "https://reg.example/v2/", strings.NewReader("content"))
+				resp, err := get(t.Context(), t, rt, "PUT", "https://reg.example/v2/", strings.NewReader("content"))
 				if test.attempts == 2 && (err != nil || resp.StatusCode != 200) {
 					t.Errorf("got %v, %v", resp, err)
 				}
@@ -116,7 +116,7 @@ func TestTransportGivesUp(t *testing.T) {
 	t.Run("after some attempts without a deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rt, _ := scripted(t, false, step{status: 503, body: "why"})
-			resp, err := get(t, t.Context(), rt, "GET", "https://reg.example/v2/", nil)
+			resp, err := get(t.Context(), t, rt, "GET", "https://reg.example/v2/", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func TestTransportGivesUp(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			rt, base := scripted(t, false, step{err: syscall.ECONNREFUSED})
-			_, err := get(t, ctx, rt, "GET", "https://reg.example/v2/", nil)
+			_, err := get(ctx, t, rt, "GET", "https://reg.example/v2/", nil)
 			if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
 				t.Errorf("got %v with context %v", err, ctx.Err())
 			}
@@ -143,7 +143,7 @@ func TestTransportGivesUp(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rt, _ := scripted(t, false, step{status: 500})
 			body := io.MultiReader(strings.NewReader("once"))
-			if _, err := get(t, t.Context(), rt, "PUT", "https://reg.example/v2/", body); err != nil {
+			if _, err := get(t.Context(), t, rt, "PUT", "https://reg.example/v2/", body); err != nil {
 				t.Fatal(err)
 			}
 			want(t, rt.tally.snapshot().Total(), 1, "attempts")
@@ -154,7 +154,7 @@ func TestTransportGivesUp(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			rt, _ := scripted(t, false, step{status: 500})
 			time.AfterFunc(50*time.Millisecond, cancel)
-			if _, err := get(t, ctx, rt, "GET", "https://reg.example/v2/", nil); !errors.Is(err, context.Canceled) {
+			if _, err := get(ctx, t, rt, "GET", "https://reg.example/v2/", nil); !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -200,7 +200,7 @@ func TestTransportHonoursRetryAfter(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				header := http.Header{"Retry-After": {test.value(time.Now())}}
 				rt, base := scripted(t, false, step{status: test.status, header: header}, step{status: 200})
-				if _, err := get(t, t.Context(), rt, "GET", "https://reg.example/v2/", nil); err != nil {
+				if _, err := get(t.Context(), t, rt, "GET", "https://reg.example/v2/", nil); err != nil {
 					t.Fatal(err)
 				}
 				if waited := base.at[1]; waited < test.wait || waited > test.wait+300*time.Millisecond {
@@ -219,11 +219,11 @@ func TestTransportDoesNotWaitPastTheDeadline(t *testing.T) {
 		rt, _ := scripted(t, false, step{status: 429, header: http.Header{"Retry-After": {"60"}}})
 		c := &Client{transport: rt}
 		start := time.Now()
-		resp, err := get(t, ctx, rt, "GET", "https://reg.example/v2/", nil)
+		resp, err := get(ctx, t, rt, "GET", "https://reg.example/v2/", nil)
 		if err != nil || !errors.Is(responseError(resp), ErrRateLimited) {
 			t.Errorf("got %v, %v", resp, err)
 		}
-		if _, err := get(t, ctx, rt, "GET", "https://reg.example/v2/", nil); !errors.Is(err, ErrRateLimited) {
+		if _, err := get(ctx, t, rt, "GET", "https://reg.example/v2/", nil); !errors.Is(err, ErrRateLimited) {
 			t.Errorf("during the pause: got %v", err)
 		}
 		want(t, time.Since(start), 0, "time taken")
@@ -251,7 +251,7 @@ func TestTransportFailsClosed(t *testing.T) {
 	}
 	for _, test := range tests {
 		rt, base := scripted(t, test.insecure, step{status: 200})
-		_, err := get(t, t.Context(), rt, "GET", test.url, nil)
+		_, err := get(t.Context(), t, rt, "GET", test.url, nil)
 		if sent := len(base.bodies) == 1; sent != test.allowed || sent != (err == nil) {
 			t.Errorf("insecure %t, %s: sent %t, %v", test.insecure, test.url, sent, err)
 		}
@@ -264,7 +264,7 @@ func TestTransportFailsClosed(t *testing.T) {
 func TestTransportLimitsBodies(t *testing.T) {
 	for _, size := range []int{0, 1, 99, 100, 101, 5000} {
 		rt, _ := scripted(t, false, step{status: 200, body: strings.Repeat("x", size)})
-		resp, err := get(t, t.Context(), rt.limited(100), "GET", "https://reg.example/v2/", nil)
+		resp, err := get(t.Context(), t, rt.limited(100), "GET", "https://reg.example/v2/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func TestTransportLimitsBodies(t *testing.T) {
 		want(t, errors.Is(err, ErrTooLarge), size > 100, fmt.Sprintf("too large at %d", size))
 	}
 	rt, _ := scripted(t, false, step{status: 404, body: strings.Repeat("x", 2*maxErrorBody)})
-	resp, err := get(t, t.Context(), rt, "GET", "https://reg.example/v2/", nil)
+	resp, err := get(t.Context(), t, rt, "GET", "https://reg.example/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestTransportHoldsItsPlaceUntilTheBodyEnds(t *testing.T) {
 			return errors.Join(err, body.Close(), body.Close())
 		},
 	} {
-		resp, err := get(t, t.Context(), rt, "GET", "https://reg.example/v2/", nil)
+		resp, err := get(t.Context(), t, rt, "GET", "https://reg.example/v2/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +324,7 @@ func TestTransportSetsTheUserAgent(t *testing.T) {
 	cfg := config(host)
 	cfg.UserAgent = "sealwright/1.2.3"
 	c := client(t, cfg)
-	resp, err := get(t, t.Context(), c.RoundTripper(), "GET", "http://"+host+"/v2/", nil)
+	resp, err := get(t.Context(), t, c.RoundTripper(), "GET", "http://"+host+"/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

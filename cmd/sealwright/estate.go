@@ -37,7 +37,7 @@ type estate struct {
 // newEstate starts a registry on a free loopback port and fills it, and an OCI
 // layout in dir.
 func newEstate(ctx context.Context, dir string) (*estate, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func (d *service) serve(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
-	server, err := control.Listen(socket, d.engine, d.journal, d.log.Named("control"))
+	server, err := control.Listen(ctx, socket, d.engine, d.journal, d.log.Named("control"))
 	if err != nil {
 		return err
 	}

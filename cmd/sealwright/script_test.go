@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,6 +83,7 @@ func scriptCommands() map[string]scriptCommand {
 		"digest":     plain("VARIABLE REPO:TAG [CHILD]", 2, 3, digest),
 		"signatures": plain("REPO:TAG N", 2, 2, signatures),
 		"layout":     plain("DIR", 1, 1, func(ts *testscript.TestScript, args []string) { registrytest.Layout(sceneOf(ts).t, ts.MkAbs(args[0])) }),
+		"deny":       plain("", 0, 0, func(ts *testscript.TestScript, _ []string) { deny(sceneOf(ts).registry) }),
 		"exits":      plain("CODE COMMAND ARG...", 2, 99, exits),
 		"hidden":     plain("SECRET-FILE...", 1, 99, hidden),
 		"mode":       plain("PERMISSIONS FILE", 2, 2, mode),
@@ -154,6 +156,13 @@ func signatures(ts *testscript.TestScript, args []string) {
 	if n := s.registry.Signatures(s.t, repositoryOf(args[0]), manifest(ts, args[0]).Digest); strconv.Itoa(n) != args[1] {
 		ts.Fatalf("%s has %d signatures, want %s", args[0], n, args[1])
 	}
+}
+
+// deny makes the registry refuse everything.
+func deny(r *registrytest.Server) {
+	r.Intercept(func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "denied", http.StatusForbidden) })
+	})
 }
 
 func reference(ts *testscript.TestScript, ref string) name.Reference {

@@ -38,15 +38,16 @@ type Server struct {
 
 // Listen opens the socket at path (mode 0600), replacing one that a dead daemon
 // left behind, and serves until Close. It fails when a living daemon answers.
-func Listen(path string, e *engine.Engine, j *journal.Journal, log *zap.Logger) (*Server, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+func Listen(ctx context.Context, path string, e *engine.Engine, j *journal.Journal, log *zap.Logger) (*Server, error) {
+	dialer := net.Dialer{Timeout: time.Second}
+	if c, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		_ = c.Close() // nothing was written
 		return nil, fmt.Errorf("control socket %s: another daemon is listening", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("removing the stale control socket: %w", err)
 	}
-	l, err := listenPrivate(path)
+	l, err := listenPrivate(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +68,14 @@ func Listen(path string, e *engine.Engine, j *journal.Journal, log *zap.Logger) 
 
 // listenPrivate listens on a socket that never was open to other users: it is
 // made in a private directory and then moved to its place.
-func listenPrivate(path string) (net.Listener, error) {
+func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".control-")
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // empty by then
 	made := filepath.Join(dir, "s")
-	l, err := net.Listen("unix", made)
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", made)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}

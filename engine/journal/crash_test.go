@@ -79,7 +79,7 @@ func walkAll(ctx context.Context, j *journal.Journal, id int64) error {
 // crash runs a child until all its workers are busy, and kills it.
 func crash(t *testing.T, state string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childState+"="+state)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()

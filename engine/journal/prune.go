@@ -47,7 +47,7 @@ func (j *Journal) forget(ctx context.Context, id int64) error {
 		for more := true; more; {
 			err := j.store.update(ctx, func(q querier) error {
 				n, err := q.exec(ctx, `DELETE FROM `+table+` WHERE id IN
-					(SELECT id FROM `+table+` WHERE execution_id = $1 LIMIT $2)`, id, pruneRows) //nolint:gosec // two constants
+					(SELECT id FROM `+table+` WHERE execution_id = $1 LIMIT $2)`, id, pruneRows)
 				more = n == pruneRows
 				return err
 			})

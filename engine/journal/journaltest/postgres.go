@@ -282,7 +282,7 @@ func unprivileged() (attr *syscall.SysProcAttr, uid, gid int, err error) {
 			continue
 		}
 		attr.Credential = &syscall.Credential{Uid: uint32(id), Gid: uint32(group)}
-		return attr, int(id), int(group), nil //nolint:gosec // 32 bits
+		return attr, int(id), int(group), nil
 	}
 	return nil, 0, 0, fmt.Errorf("no user to run PostgreSQL as: %w", err)
 }
