@@ -46,8 +46,23 @@ func splitHost(s string) (host, port string) {
 	return s, ""
 }
 
+// canonicalHost returns the host as one spelling of it.
+func (r *Registry) canonicalHost() string {
+	if path := r.Layout(); path != "" {
+		return layoutPrefix + filepath.Clean(path)
+	}
+	host, port := splitHost(strings.ToLower(r.Host))
+	if port == "" {
+		port = "443"
+		if r.Insecure {
+			port = "80"
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
 func (v *validator) registries() {
-	seen := map[string]place{}
+	seen, hosts := map[string]place{}, map[string]place{}
 	for i := range v.config.Registries {
 		r, at := &v.config.Registries[i], v.config.root.item("registries", i)
 		v.name(at, "name", r.Name, seen)
@@ -55,6 +70,10 @@ func (v *validator) registries() {
 			v.add(at, "kind", problem, allowed)
 		}
 		v.host(at, r)
+		if r.Host != "" {
+			// Budgets, claims and "signed once" are kept by registry.
+			v.unique(at, "host", r.canonicalHost(), hosts)
+		}
 		v.storage(at, r)
 		v.auth(at.in("auth"), r.Auth)
 		v.limits(at.in("limits"), r.Limits)

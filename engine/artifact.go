@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -22,27 +23,40 @@ import (
 // it, along the path. It has its own deadline: an artifact that has begun is
 // finished even when the engine stops.
 func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.engine.opts.Deadline)
+	ctx, cancel := r.engine.artifactContext(ctx)
 	defer cancel()
 	if listed != nil {
-		r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), fmt.Errorf("resolving: %w", listed))
+		err := fmt.Errorf("resolving: %w", listed)
+		if errors.Is(listed, registry.ErrNotFound) {
+			err = fmt.Errorf("%w: %w", errGone, err)
+		}
+		r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), err)
 		return
 	}
 	for d, err := range targets(ctx, r.policy, a) {
+		tags := a.Tags
+		if d.Digest != a.Digest {
+			tags = nil // they name the index, not what is in it
+		}
 		if err != nil {
-			r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), err)
-			return
+			r.conclude(ctx, r.subtask(d, tags), err)
+			continue
 		}
-		if d.Digest == a.Digest {
-			r.digest(ctx, d, a.Tags)
-		} else {
-			r.digest(ctx, d, nil)
-		}
+		r.digest(ctx, d, tags)
 	}
 }
 
+// artifactContext returns the context of one artifact: it has its own deadline,
+// outlives the job's context, and ends early only when the engine is cut.
+func (e *Engine) artifactContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.Deadline)
+	stop := context.AfterFunc(e.cut, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // targets yields what the policy wants signed of an artifact: itself, or of an
-// index also or only the manifests below it.
+// index also or only the manifests below it, each of which is there. An error
+// comes with what it concerns: one manifest, or the whole artifact.
 func targets(ctx context.Context, b bound, a registry.Artifact) func(func(registry.Descriptor, error) bool) {
 	mode := b.IndexMode()
 	return func(yield func(registry.Descriptor, error) bool) {
@@ -55,14 +69,21 @@ func targets(ctx context.Context, b bound, a registry.Artifact) func(func(regist
 		}
 		m, err := b.place.registry.Manifest(ctx, a.Repository, a.Digest.String())
 		if err != nil {
-			yield(registry.Descriptor{}, fmt.Errorf("reading the index: %w", err))
+			yield(a.Descriptor, fmt.Errorf("reading the index: %w", err))
 			return
 		}
 		for d, err := range registry.Children(ctx, b.place.registry, a.Repository, m, registry.IndexLimits{}) {
+			if err == nil {
+				// An index may name what was never pushed, or is gone.
+				_, err = b.place.registry.Resolve(ctx, a.Repository, d.Digest.String())
+			}
 			if err != nil {
 				err = fmt.Errorf("walking the index: %w", err)
 			}
-			if !yield(d, err) || err != nil {
+			if d.Digest == (v1.Hash{}) {
+				d = a.Descriptor // the index itself cannot be walked
+			}
+			if !yield(d, err) {
 				return
 			}
 		}
@@ -79,19 +100,31 @@ func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) 
 		return
 	}
 	defer unlock()
-	known, seen, err := r.engine.journal.Seen(ctx, s.ExecutionID, s.Repository, s.Digest)
+	if err := ctx.Err(); err != nil {
+		r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
+		return
+	}
+	known, seen, err := r.seen(ctx, s)
 	switch {
 	case err != nil:
-		r.fail(fmt.Errorf("%w: %w", errJournal, err))
+		r.fail(err)
 	case seen && known.Status.Final():
 		// Another tag of the same artifact: only the tags are new.
 		known.Tags = tags
-		if err := r.engine.journal.PutSubtask(ctx, known); err != nil {
-			r.fail(fmt.Errorf("%w: %w", errJournal, err))
-		}
+		r.put(ctx, known)
 	default:
 		r.sign(ctx, s)
 	}
+}
+
+func (r *run) seen(ctx context.Context, s journal.Subtask) (journal.Subtask, bool, error) {
+	ctx, cancel := saving(ctx)
+	defer cancel()
+	known, seen, err := r.engine.journal.Seen(ctx, s.ExecutionID, s.Repository, s.Digest)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errJournal, err)
+	}
+	return known, seen, err
 }
 
 // A job is the signature of one subtask in one format.
@@ -103,14 +136,17 @@ type job struct {
 
 // sign is the path of one digest from "already signed?" to the record.
 func (r *run) sign(ctx context.Context, s journal.Subtask) {
-	jobs, err := r.look(ctx, s)
+	jobs, found, err := r.look(ctx, s)
+	if err == nil && len(jobs) > 0 {
+		err = r.refused()
+	}
 	if err != nil {
 		r.conclude(ctx, s, err)
 		return
 	}
 	if len(jobs) == 0 {
 		r.settle(&s, nil, ReasonAlreadySigned)
-		r.put(ctx, s)
+		r.found(ctx, s, found)
 		return
 	}
 	claim, err := r.begin(ctx, s, jobs)
@@ -118,18 +154,22 @@ func (r *run) sign(ctx context.Context, s journal.Subtask) {
 		r.conclude(ctx, s, err)
 		return
 	}
-	done := ReasonSigned
 	if claim.Touched {
 		// Another worker may have signed after we looked, with this key or
 		// another; or the signature was lost since. Only the registry knows.
-		if jobs, err = r.look(ctx, s); err == nil && len(jobs) == 0 {
-			done = ReasonAlreadySigned
-		}
+		jobs, _, err = r.look(ctx, s)
 	}
 	if err == nil {
 		err = r.signAll(ctx, jobs, claim)
+		r.noteRefusal(err)
 	}
-	if err == nil && done == ReasonSigned {
+	if err != nil && r.engine.cut.Err() != nil {
+		r.fail(errStopping) // as after a crash: the journal says how far it got
+		return
+	}
+	done := ReasonAlreadySigned // by somebody else, meanwhile
+	if slices.ContainsFunc(claim.Records, func(rec journal.Record) bool { return rec.Reason == ReasonSigned }) {
+		done = ReasonSigned
 		claim.Subtask.TagMoved = r.tagMoved(ctx, s)
 	}
 	r.settle(&claim.Subtask, err, done)
@@ -154,24 +194,29 @@ func closeRecords(claim *journal.Claim, err error) {
 }
 
 // look returns a job for each of the policy's formats in which the digest is
-// not validly signed by the policy's key under the policy's identity.
-func (r *run) look(ctx context.Context, s journal.Subtask) ([]job, error) {
+// not validly signed by the policy's key under the policy's identity, and a
+// record of what was found for each in which it is.
+func (r *run) look(ctx context.Context, s journal.Subtask) (jobs []job, found []journal.Record, err error) {
 	digest, err := v1.NewHash(s.Digest)
 	if err != nil {
-		return nil, fmt.Errorf("%w: digest %q: %w", registry.ErrUnsupported, s.Digest, err)
+		return nil, nil, fmt.Errorf("%w: digest %q: %w", registry.ErrUnsupported, s.Digest, err)
 	}
 	subject := signature.Subject{Repository: s.Repository, Digest: digest, Identity: identity(r.policy, s.Repository)}
-	var jobs []job
-	for _, format := range r.policy.SignatureFormats() {
+	for _, format := range r.policy.SignatureFormats() { // each of them cosign: see bind
 		look, err := r.policy.place.cosign.Look(ctx, subject, r.policy.signer.Public())
 		if err != nil {
-			return nil, fmt.Errorf("reading signatures: %w", err)
+			return nil, nil, fmt.Errorf("reading signatures: %w", err)
 		}
+		j := job{subject: subject, format: format, look: look}
 		if !look.Signed {
-			jobs = append(jobs, job{subject: subject, format: format, look: look})
+			jobs = append(jobs, j)
+			continue
 		}
+		rec := r.record(s, j)
+		rec.Signature, rec.StoredAs = base64.StdEncoding.EncodeToString(look.Signature), look.Manifest.Digest.String()
+		found = append(found, rec)
 	}
-	return jobs, nil
+	return jobs, found, nil
 }
 
 // identity is the public name of a repository that is written into signatures:
@@ -192,13 +237,12 @@ func (r *run) begin(ctx context.Context, s journal.Subtask, jobs []job) (*journa
 		records[i] = r.record(s, j)
 	}
 	for waited := false; ; waited = true {
-		claim, err := r.engine.journal.Begin(ctx, r.policy.Registry, s, records, r.engine.opts.Deadline+time.Minute)
+		claim, err := r.tryBegin(ctx, s, records)
 		switch {
 		case err == nil:
 			claim.Touched = claim.Touched || waited
 			return claim, nil
-		case errors.Is(err, journal.ErrClaimed) && ctx.Err() == nil:
-		default:
+		case !errors.Is(err, journal.ErrClaimed):
 			return nil, fmt.Errorf("%w: %w", errJournal, err)
 		}
 		select {
@@ -207,6 +251,12 @@ func (r *run) begin(ctx context.Context, s journal.Subtask, jobs []job) (*journa
 		case <-time.After(200*time.Millisecond + rand.N(300*time.Millisecond)): //nolint:gosec // jitter is no secret
 		}
 	}
+}
+
+func (r *run) tryBegin(ctx context.Context, s journal.Subtask, records []journal.Record) (*journal.Claim, error) {
+	ctx, cancel := saving(ctx)
+	defer cancel()
+	return r.engine.journal.Begin(ctx, r.policy.Registry, s, records, r.engine.opts.Deadline+time.Minute)
 }
 
 // signAll uses the key once for each job and stores the signature; a record
@@ -235,6 +285,9 @@ func (r *run) signOne(ctx context.Context, j job, rec *journal.Record) error {
 		return fmt.Errorf("storing the signature: %w", err)
 	}
 	rec.State, rec.Reason, rec.StoredAs = journal.Signed, ReasonSigned, stored.Manifest.String()
+	if !bytes.Equal(stored.Signature, sig) {
+		rec.Signature, rec.Reason = base64.StdEncoding.EncodeToString(stored.Signature), ReasonAlreadySigned
+	}
 	return nil
 }
 
@@ -271,12 +324,16 @@ func (r *run) record(s journal.Subtask, j job) journal.Record {
 
 // conclude journals a subtask that ended before the key was used.
 func (r *run) conclude(ctx context.Context, s journal.Subtask, err error) {
-	if errors.Is(err, errJournal) {
+	switch {
+	case errors.Is(err, errJournal):
 		r.fail(err)
+		return
+	case r.engine.cut.Err() != nil:
+		r.fail(errStopping)
 		return
 	}
 	r.settle(&s, err, "")
-	r.put(ctx, s)
+	r.found(ctx, s, nil)
 }
 
 // settle gives a subtask its end: done with that reason, or failed by err.
@@ -286,7 +343,7 @@ func (r *run) settle(s *journal.Subtask, err error, done string) {
 		s.Status, s.Reason = journal.Succeed, done
 	case errors.Is(err, journal.ErrClaimed):
 		s.Status, s.Reason, s.Detail = journal.Failed, ReasonBusy, err.Error()
-	case reason == ReasonGone:
+	case errors.Is(err, errGone):
 		s.Status, s.Reason, s.Detail = journal.Stopped, reason, err.Error()
 	default:
 		s.Status, s.Reason, s.Detail = journal.Failed, reason, err.Error()
@@ -297,14 +354,29 @@ func (r *run) settle(s *journal.Subtask, err error, done string) {
 // the artifact's own deadline.
 const saveTimeout = 30 * time.Second
 
+// saving returns the context of a journal call: a deadline of its own.
+func saving(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+}
+
+// put journals a subtask that was seen before: nothing new is said about it.
 func (r *run) put(ctx context.Context, s journal.Subtask) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	ctx, cancel := saving(ctx)
 	defer cancel()
-	r.saved(s, r.engine.journal.PutSubtask(ctx, s))
+	if err := r.engine.journal.PutSubtask(ctx, s); err != nil {
+		r.fail(fmt.Errorf("%w: %w", errJournal, err))
+	}
+}
+
+// found journals a subtask that ended without a use of the key.
+func (r *run) found(ctx context.Context, s journal.Subtask, found []journal.Record) {
+	ctx, cancel := saving(ctx)
+	defer cancel()
+	r.saved(s, r.engine.journal.Found(ctx, s, found))
 }
 
 func (r *run) end(ctx context.Context, claim *journal.Claim) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	ctx, cancel := saving(ctx)
 	defer cancel()
 	r.saved(claim.Subtask, r.engine.journal.End(ctx, claim))
 }

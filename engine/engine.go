@@ -20,14 +20,14 @@ type Options struct {
 	Setup   *Setup
 	Log     *zap.Logger      // nil: no logs
 	Now     func() time.Time // nil: time.Now
-	// Deadline bounds one artifact, retries included. Default 5 minutes.
+	// Deadline bounds one artifact, retries included. Default 3 minutes.
 	Deadline time.Duration
 	// Slice bounds one stretch of work on a repository; a longer listing
 	// continues in the next one. The jobs of a replica that died are taken over
-	// by another about a minute after their slice is over. Default 1 minute.
+	// by another when Slice and Deadline are over. Default 1 minute.
 	Slice time.Duration
 	// Workers is how many repositories of one lane are worked on at once.
-	// Default 4.
+	// Default 8.
 	Workers int
 	// Observe, when set, is told of each artifact's outcome. It must not block.
 	Observe func(journal.Subtask)
@@ -42,7 +42,9 @@ type Engine struct {
 	changed  chan struct{} // 1-buffered: the setup was replaced
 	stopping chan struct{} // closed: begin no more artifacts
 	stopOnce sync.Once
-	busy     keyedMutex // one artifact is worked on once in this process
+	busy     keyedMutex      // one artifact is worked on once in this process
+	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
+	cutNow   context.CancelFunc
 	retired  sync.WaitGroup
 }
 
@@ -55,16 +57,17 @@ func New(o Options) *Engine {
 		o.Now = time.Now
 	}
 	if o.Deadline <= 0 {
-		o.Deadline = 5 * time.Minute
+		o.Deadline = 3 * time.Minute
 	}
 	if o.Slice <= 0 {
 		o.Slice = time.Minute
 	}
 	if o.Workers <= 0 {
-		o.Workers = 4
+		o.Workers = 8
 	}
 	e := &Engine{opts: o, journal: o.Journal, log: o.Log, changed: make(chan struct{}, 1), stopping: make(chan struct{})}
 	e.setup.Store(o.Setup)
+	e.cut, e.cutNow = context.WithCancel(context.Background())
 	return e
 }
 
@@ -74,9 +77,8 @@ func (e *Engine) Start(ctx context.Context) error {
 		LiveWorkers:    e.opts.Workers,
 		BacklogWorkers: e.opts.Workers,
 		Slice:          e.opts.Slice,
-		// The slice's last artifacts have their own contexts and claims; a job
-		// that is taken over meanwhile finds them claimed.
-		Grace: time.Minute,
+		// A job waits for the artifacts that it has begun.
+		Grace: e.opts.Deadline + saveTimeout + graceMargin,
 	})
 }
 
@@ -92,13 +94,18 @@ func (e *Engine) Schedule(ctx context.Context) {
 
 // Stop begins no more artifacts, lets those that have begun finish, and returns
 // when they have. When ctx ends first, they are cut. What was cut or not begun
-// stays in the journal and goes on at the next Start.
+// stays in the journal and goes on when another engine starts on it. Stop closes
+// the setup; the engine is of no use afterwards.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.stopOnce.Do(func() { close(e.stopping) })
+	defer context.AfterFunc(ctx, e.cutNow)()
 	err := e.journal.StopJobs(ctx)
 	e.retired.Wait()
-	return err
+	return errors.Join(err, e.setup.Load().Close())
 }
+
+// graceMargin is what a job may take beyond its slice and its last artifact.
+const graceMargin = 10 * time.Second
 
 // Policies returns the policies of the current setup.
 func (e *Engine) Policies() []policy.Policy {
@@ -111,7 +118,8 @@ func (e *Engine) Policies() []policy.Policy {
 }
 
 // Replace makes the engine work with next from now on. Tasks that have begun
-// keep the old setup, which is closed when the last of them ends.
+// keep the old setup, which is closed when the last of them ends. It must not be
+// called after Stop.
 func (e *Engine) Replace(next *Setup) {
 	old := e.setup.Swap(next)
 	e.retired.Go(func() {
@@ -144,7 +152,7 @@ func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, erro
 
 func (e *Engine) fire(ctx context.Context, p *policy.Policy, by policy.TriggerType, tick time.Time, lane journal.Lane) (journal.Execution, error) {
 	x, result, err := e.journal.Fire(ctx, journal.Firing{
-		Policy: p.Name, PolicyVersion: p.Version(), Registry: p.Registry, Trigger: by, Tick: tick, Lane: lane})
+		Policy: p.Name, PolicyVersion: p.Version(), Registry: p.Registry, Trigger: by, Tick: tick, Lane: lane, Schedule: p.Trigger.Cron})
 	if err != nil {
 		return x, fmt.Errorf("firing policy %q: %w", p.Name, err)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry"
 )
 
@@ -30,10 +32,9 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 	log := e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy))
 	setup := e.use()
 	defer setup.release()
-	b, why := setup.active(x.Policy)
+	b, why := setup.active(x)
 	if why != "" {
-		log.Warn("execution stopped", zap.String("reason", why))
-		return e.journal.EndExecution(ctx, x.ID, journal.Stopped, why, "")
+		return e.stopExecution(ctx, x, b, why)
 	}
 	listing, cancel := withoutDeadline(registry.WithLane(ctx, lane(x.Lane)))
 	defer cancel()
@@ -55,6 +56,23 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 		log.Warn("old history not removed", zap.Error(err))
 	}
 	return nil
+}
+
+// stopExecution ends an execution that must not go on. One whose policy was
+// edited is fired again, so that what the edit covers is not left to the next
+// trigger.
+func (e *Engine) stopExecution(ctx context.Context, x journal.Execution, b bound, why string) error {
+	e.log.Warn("execution stopped", zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("reason", why))
+	if now, err := e.journal.Execution(ctx, x.ID); err != nil || now.Status.Final() {
+		return err // another task of it was here before
+	}
+	if why == ReasonPolicyChanged {
+		// First, so that a crash cannot come in between; it waits for this one.
+		if _, err := e.fire(ctx, &b.Policy, policy.Manual, time.Time{}, x.Lane); err != nil {
+			return err
+		}
+	}
+	return e.journal.EndExecution(ctx, x.ID, journal.Stopped, why, "")
 }
 
 var (
@@ -89,10 +107,14 @@ func (e *Engine) walkRepositories(ctx context.Context, x journal.Execution, b bo
 		if e.isStopping() {
 			return errStopping
 		}
-		if err != nil {
+		switch {
+		case err != nil && repository == "":
 			return fmt.Errorf("listing repositories: %w", err)
-		}
-		if !b.match.Repository(repository) {
+		case err != nil:
+			// One entry of the catalog is not a repository's name.
+			e.log.Warn("repository left out", zap.Int64("execution", x.ID), zap.String("repository", repository), zap.Error(err))
+			continue
+		case !b.match.Repository(repository):
 			continue
 		}
 		if batch = append(batch, repository); len(batch) == taskBatch {
@@ -112,9 +134,9 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	}
 	setup := e.use()
 	defer setup.release()
-	b, why := setup.active(x.Policy)
+	b, why := setup.active(x)
 	if why != "" {
-		return e.journal.EndTask(ctx, t.ID, journal.Stopped, why, "")
+		return e.stopExecution(ctx, x, b, why)
 	}
 	r := &run{engine: e, execution: x, task: t, policy: b,
 		log: e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("repository", t.Repository))}
@@ -130,14 +152,16 @@ func (e *Engine) use() *Setup {
 	}
 }
 
-// active returns the policy of that name, or why it must not be carried out.
-func (s *Setup) active(name string) (bound, string) {
-	b, ok := s.find(name)
+// active returns an execution's policy, or why it must not be carried out.
+func (s *Setup) active(x journal.Execution) (bound, string) {
+	b, ok := s.find(x.Policy)
 	switch {
 	case !ok:
 		return b, ReasonPolicyGone
 	case !b.IsEnabled():
 		return b, ReasonPolicyDisabled
+	case b.Version() != x.PolicyVersion:
+		return b, ReasonPolicyChanged
 	}
 	return b, ""
 }
@@ -157,8 +181,38 @@ type run struct {
 	policy    bound
 	log       *zap.Logger
 
-	mu  sync.Mutex
-	err error // the first failure to journal; nothing begins after it
+	mu       sync.Mutex
+	err      error // the first failure to journal; nothing begins after it
+	begun    int   // artifacts
+	refusals int   // signatures in a row that the registry refused to store
+	refusal  error // the last of them
+}
+
+// refusalLimit is how many signatures in a row a registry may refuse to store:
+// then the key is not used for the rest of the slice, which fails the same way.
+const refusalLimit = 3
+
+// noteRefusal counts what storing a signature came to.
+func (r *run) noteRefusal(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.refusals = 0
+	case errors.Is(err, registry.ErrRejected), errors.Is(err, registry.ErrForbidden), errors.Is(err, registry.ErrUnauthorized):
+		r.refusals++
+		r.refusal = err
+	}
+}
+
+// refused returns why signing need not be tried.
+func (r *run) refused() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refusals < refusalLimit {
+		return nil
+	}
+	return fmt.Errorf("key not used, as the registry refused %d signatures before: %w", r.refusals, r.refusal)
 }
 
 // repository takes the repository's covered artifacts along the path, several
@@ -170,23 +224,33 @@ func (r *run) repository(ctx context.Context) error {
 	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
 	listing, cancel := withoutDeadline(ctx)
 	defer cancel()
+	// A listing that hangs is given up before the job is.
+	defer time.AfterFunc(r.engine.opts.Slice+r.engine.opts.Deadline, cancel).Stop()
 	cursor, again, listErr := r.stream(listing, q, end)
 	if err := r.failure(); err != nil {
 		return err
 	}
-	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	saveCtx, cancel := saving(ctx)
 	defer cancel()
-	if again || ctx.Err() != nil {
-		if err := r.engine.journal.SaveCursor(saving, r.task.ID, cursor); err != nil {
-			return fmt.Errorf("%w: %w", errJournal, err)
-		}
-		return journal.Again{}
+	if !again && listing.Err() == nil {
+		return r.endTask(saveCtx, listErr)
 	}
-	return r.endTask(saving, listErr)
+	stalls, err := r.engine.journal.SaveCursor(saveCtx, r.task.ID, cursor, r.begun > 0 || r.engine.isStopping())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errJournal, err)
+	}
+	if stalls >= maxStalls {
+		return r.endTask(saveCtx, fmt.Errorf("%w: no artifact in %d slices: %w", registry.ErrUnavailable, stalls, cmp.Or(listErr, context.DeadlineExceeded)))
+	}
+	return journal.Again{}
 }
 
+// maxStalls is how many slices in a row may pass without an artifact begun.
+const maxStalls = 3
+
 // stream begins artifacts until the listing ends, the slice is over or the
-// engine stops, and waits for those begun. again is whether more is left.
+// engine stops, and waits for those begun. again is whether more is left. The
+// slice is not over before something was begun.
 func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (cursor string, again bool, err error) {
 	var inFlight sync.WaitGroup
 	defer inFlight.Wait()
@@ -206,7 +270,8 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 			defer release()
 			r.guard(func() { r.artifact(ctx, a, err) })
 		})
-		cursor = a.Cursor
+		r.begun++
+		cursor = cmp.Or(a.Cursor, cursor)
 		if !r.engine.opts.Now().Before(end) {
 			return cursor, true, nil
 		}

@@ -15,28 +15,29 @@ const (
 	ReasonSigned        = "signed"         // new signature, read back and verified
 	ReasonAlreadySigned = "already_signed" // our key verified what was there; no key use
 
-	ReasonGone            = "artifact_gone"   // deleted between listing and signing
-	ReasonRepositoryGone  = "repository_gone" // deleted between catalog and listing
-	ReasonUnauthorized    = "unauthorized"    // the registry does not know who we are
-	ReasonForbidden       = "forbidden"       // it does, and says no
-	ReasonRateLimited     = "rate_limited"    // still, at the artifact's deadline
-	ReasonUnavailable     = "registry_unavailable"
-	ReasonRejected        = "registry_rejected" // a write was refused: immutable tags, quota, read-only
-	ReasonTooLarge        = "too_large"
-	ReasonCorrupt         = "corrupt_content" // digest, length or type is not what was said
-	ReasonUnsupported     = "unsupported"
-	ReasonForeignTag      = "foreign_signature_tag" // the .sig tag holds something else
-	ReasonTooMany         = "too_many_signatures"
-	ReasonConflict        = "signature_conflict" // other writers kept overwriting ours
-	ReasonKey             = "key_failed"         // the key could not sign
-	ReasonKeyDisabled     = "key_disabled"
-	ReasonKeyMismatch     = "key_mismatch"      // what came back is not this key's
-	ReasonDeadline        = "deadline"          // the artifact's deadline passed
-	ReasonBusy            = "claimed_elsewhere" // another worker held the artifact until our deadline
-	ReasonInternal        = "internal"
-	ReasonPolicyGone      = "policy_gone" // removed from the configuration
-	ReasonPolicyDisabled  = "policy_disabled"
-	ReasonArtifactsFailed = "artifacts_failed"
+	ReasonGone           = "artifact_gone"   // deleted between listing and signing
+	ReasonRepositoryGone = "repository_gone" // deleted between catalog and listing
+	ReasonMissing        = "missing"         // the registry lacks what it must have: part of an index, an upload that it began
+	ReasonUnauthorized   = "unauthorized"    // the registry does not know who we are
+	ReasonForbidden      = "forbidden"       // it does, and says no
+	ReasonRateLimited    = "rate_limited"    // still, at the artifact's deadline
+	ReasonUnavailable    = "registry_unavailable"
+	ReasonRejected       = "registry_rejected" // a write was refused: immutable tags, quota, read-only
+	ReasonTooLarge       = "too_large"
+	ReasonCorrupt        = "corrupt_content" // digest, length or type is not what was said
+	ReasonUnsupported    = "unsupported"
+	ReasonForeignTag     = "foreign_signature_tag" // the .sig tag holds something else
+	ReasonTooMany        = "too_many_signatures"
+	ReasonConflict       = "signature_conflict" // other writers kept overwriting ours
+	ReasonKey            = "key_failed"         // the key could not sign
+	ReasonKeyDisabled    = "key_disabled"
+	ReasonKeyMismatch    = "key_mismatch"      // what came back is not this key's
+	ReasonDeadline       = "deadline"          // the artifact's deadline passed
+	ReasonBusy           = "claimed_elsewhere" // another worker held the artifact until our deadline
+	ReasonInternal       = "internal"
+	ReasonPolicyGone     = "policy_gone" // removed from the configuration
+	ReasonPolicyDisabled = "policy_disabled"
+	ReasonPolicyChanged  = "policy_changed" // edited meanwhile; it is fired again
 )
 
 // causes maps errors to reasons; the first match counts.
@@ -53,7 +54,8 @@ var causes = []struct {
 	{registry.ErrRateLimited, ReasonRateLimited},
 	{registry.ErrUnauthorized, ReasonUnauthorized},
 	{registry.ErrForbidden, ReasonForbidden},
-	{registry.ErrNotFound, ReasonGone},
+	{errGone, ReasonGone},
+	{registry.ErrNotFound, ReasonMissing},
 	{registry.ErrTooLarge, ReasonTooLarge},
 	{registry.ErrCorrupt, ReasonCorrupt},
 	{registry.ErrUnsupported, ReasonUnsupported},
@@ -63,8 +65,13 @@ var causes = []struct {
 	{errKey, ReasonKey},
 }
 
-// errKey marks errors of the key's use.
-var errKey = errors.New("using the key")
+var (
+	// errKey marks errors of the key's use.
+	errKey = errors.New("using the key")
+	// errGone marks a tag that was deleted since it was listed. It is no
+	// failure: there is nothing left to sign.
+	errGone = errors.New("deleted since it was listed")
+)
 
 // reasonFor names why err happened.
 func reasonFor(err error) string {

@@ -15,8 +15,9 @@ const maxNap = 30 * time.Second
 
 // tickBook remembers the last tick of each policy; the journal is one.
 type tickBook interface {
-	LastTick(ctx context.Context, policy string) (time.Time, bool, error)
-	SetFirstTick(ctx context.Context, policy string, t time.Time) error
+	LastTick(ctx context.Context, policy, schedule string) (time.Time, bool, error)
+	SetFirstTick(ctx context.Context, policy, schedule string, t time.Time) error
+	ForgetTick(ctx context.Context, policy string) error
 }
 
 // A scheduler fires scheduled policies. Every replica computes the ticks; the
@@ -36,6 +37,7 @@ type scheduler struct {
 func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, changed <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	idle := map[string]bool{} // policies whose ticks are forgotten
 	for {
 		select {
 		case <-ctx.Done():
@@ -45,10 +47,7 @@ func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, cha
 		}
 		nap := maxNap
 		for _, p := range current() {
-			if p.Trigger.Type != policy.Scheduled || !p.IsEnabled() {
-				continue
-			}
-			wait, err := s.due(ctx, &p)
+			wait, err := s.look(ctx, &p, idle)
 			if err != nil && ctx.Err() == nil {
 				s.log.Error("policy not fired, will try again", zap.String("policy", p.Name), zap.Error(err))
 				wait = time.Second
@@ -59,6 +58,20 @@ func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, cha
 	}
 }
 
+// look fires p if it is due. A policy that is disabled or not scheduled is owed
+// nothing when that changes.
+func (s *scheduler) look(ctx context.Context, p *policy.Policy, idle map[string]bool) (time.Duration, error) {
+	if p.Trigger.Type == policy.Scheduled && p.IsEnabled() {
+		delete(idle, p.Name)
+		return s.due(ctx, p)
+	}
+	if idle[p.Name] {
+		return maxNap, nil
+	}
+	idle[p.Name] = true
+	return maxNap, s.ticks.ForgetTick(ctx, p.Name)
+}
+
 // due fires p if a tick has passed since its last one and returns how long to
 // wait for the next.
 func (s *scheduler) due(ctx context.Context, p *policy.Policy) (time.Duration, error) {
@@ -67,15 +80,19 @@ func (s *scheduler) due(ctx context.Context, p *policy.Policy) (time.Duration, e
 		return maxNap, err
 	}
 	now := s.now().UTC()
-	last, known, err := s.ticks.LastTick(ctx, p.Name)
+	last, known, err := s.ticks.LastTick(ctx, p.Name, p.Trigger.Cron)
 	if err != nil {
 		return 0, err
 	}
 	if !known {
-		// A policy seen for the first time is not owed the past.
-		if err := s.ticks.SetFirstTick(ctx, p.Name, now); err != nil {
+		// A policy that is new, or has a new schedule, is not owed the past.
+		if err := s.ticks.SetFirstTick(ctx, p.Name, p.Trigger.Cron, now); err != nil {
 			return 0, err
 		}
+		last = now
+	}
+	if last.After(now.Add(time.Minute)) {
+		s.log.Warn("the clock was set back: the last tick is in the future", zap.String("policy", p.Name), zap.Time("last", last))
 		last = now
 	}
 	if tick := latestTick(schedule, last, now); !tick.IsZero() {

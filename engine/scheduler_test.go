@@ -20,14 +20,21 @@ type book struct {
 	last map[string]time.Time
 }
 
-func (b *book) LastTick(_ context.Context, name string) (time.Time, bool, error) {
+func (b *book) LastTick(_ context.Context, name, _ string) (time.Time, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t, ok := b.last[name]
 	return t, ok, nil
 }
 
-func (b *book) SetFirstTick(_ context.Context, name string, t time.Time) error {
+func (b *book) ForgetTick(_ context.Context, name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.last, name)
+	return nil
+}
+
+func (b *book) SetFirstTick(_ context.Context, name, _ string, t time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.last[name]; !ok {

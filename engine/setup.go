@@ -130,6 +130,10 @@ func (s *Setup) release() {
 // Close waits for those who still work with the Setup, and closes its keys.
 func (s *Setup) Close() error {
 	s.mu.Lock()
+	if s.done != nil {
+		s.mu.Unlock()
+		return nil // closed before
+	}
 	s.done = make(chan struct{})
 	if s.users == 0 {
 		close(s.done)

@@ -68,8 +68,8 @@ func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration,
 	ctx = registry.WithLane(ctx, registry.Live)
 	for repository, err := range b.place.registry.Repositories(ctx) {
 		if err != nil {
-			v.failed(Finding{}, fmt.Errorf("listing repositories: %w", err))
-			break
+			v.failed(Finding{Repository: repository}, fmt.Errorf("listing repositories: %w", err))
+			continue // an error without a name was the last
 		}
 		if b.match.Repository(repository) {
 			v.repository(ctx, repository)
@@ -105,6 +105,8 @@ func (v *survey) repository(ctx context.Context, repository string) {
 				v.failed(Finding{Repository: repository}, err)
 			}
 			continue
+		case errors.Is(err, registry.ErrNotFound):
+			continue // the tag was deleted since it was listed
 		case err != nil:
 			v.failed(Finding{Repository: repository, Tags: a.Tags}, err)
 			continue
@@ -123,11 +125,15 @@ func (v *survey) artifact(ctx context.Context, a registry.Artifact) {
 	ctx, cancel := context.WithTimeout(ctx, v.deadline)
 	defer cancel()
 	for d, err := range targets(ctx, v.bound, a) {
-		if err != nil {
-			v.failed(Finding{Repository: a.Repository, Digest: a.Digest.String(), Tags: a.Tags}, err)
-			return
+		if d.Digest != a.Digest {
+			a.Tags = nil
 		}
-		if v.first(d.Digest) {
+		switch first := v.first(d.Digest); {
+		case err != nil && first:
+			v.failed(Finding{Repository: a.Repository, Digest: d.Digest.String(), Tags: a.Tags}, err)
+		case err != nil: // counted as what it is itself; that it cannot be walked is another finding
+			v.failed(Finding{Repository: a.Repository}, err)
+		case first:
 			v.digest(ctx, a, d)
 		}
 	}

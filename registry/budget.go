@@ -115,14 +115,6 @@ func (b *budget) throttled(sent time.Time, pause time.Duration) {
 	b.dispatch()
 }
 
-// current returns the rate of now, in requests a second.
-func (b *budget) current() float64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.advance(time.Now())
-	return b.rate
-}
-
 // advance brings tokens and rate up to now. A pause earns neither. Tokens are
 // earned at the rate of the start of the step, which is never the higher one.
 func (b *budget) advance(now time.Time) {

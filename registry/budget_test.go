@@ -230,3 +230,11 @@ func TestBudgetRefusesThoseWhoCannotWait(t *testing.T) {
 		want(t, time.Since(start), 0, "time until they knew")
 	})
 }
+
+// current returns the rate of now, in requests a second.
+func (b *budget) current() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(time.Now())
+	return b.rate
+}

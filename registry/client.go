@@ -90,10 +90,6 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// RoundTripper returns the registry's budgeted transport, for libraries that
-// talk to the same host in other dialects. It adds no credentials.
-func (c *Client) RoundTripper() http.RoundTripper { return c.transport.limited(maxPageBody) }
-
 // A call is one request, before it is authorised.
 type call struct {
 	method  string
@@ -255,7 +251,7 @@ func (c *Client) read(ctx context.Context, call call) ([]byte, *http.Response, e
 		}
 		wait := backoff(attempt)
 		if attempt == readAttempts || !worthwhile(ctx, attempt, wait) {
-			return nil, nil, fmt.Errorf("reading the answer: %w: %s", ErrUnavailable, err.Error())
+			return nil, nil, fmt.Errorf("reading the answer: %w", err)
 		}
 		if err := pause(ctx, wait); err != nil {
 			return nil, nil, err

@@ -30,8 +30,11 @@ const (
 const (
 	DefaultRequestsPerSecond = 50
 	DefaultConcurrency       = 16
-	DefaultPageSize          = 1000
-	DefaultUserAgent         = "sealwright"
+)
+
+const (
+	defaultPageSize  = 1000
+	defaultUserAgent = "sealwright"
 )
 
 // layoutScheme stands before the directory in the host of an oci-layout.
@@ -52,13 +55,12 @@ type Config struct {
 	// are found; for kind distribution. "": they cannot be seen.
 	Storage string
 	Limits  Limits
-	// UserAgent is sent with every request. Default DefaultUserAgent.
+	// UserAgent is sent with every request. Default "sealwright".
 	UserAgent string
 	// Transport sends requests instead of an own http.Transport. It should
 	// neither retry nor follow redirects.
 	Transport http.RoundTripper
-	// PageSize is how many names are asked for at once. Default
-	// DefaultPageSize.
+	// PageSize is how many names are asked for at once. Default 1000.
 	PageSize int
 }
 
@@ -106,10 +108,10 @@ func (cfg Config) complete() (Config, name.Registry, error) {
 		cfg.Limits.Concurrency = DefaultConcurrency
 	}
 	if cfg.PageSize == 0 {
-		cfg.PageSize = DefaultPageSize
+		cfg.PageSize = defaultPageSize
 	}
 	if cfg.UserAgent == "" {
-		cfg.UserAgent = DefaultUserAgent
+		cfg.UserAgent = defaultUserAgent
 	}
 	if cfg.Keychain == nil {
 		cfg.Keychain = Static("", "")

@@ -13,6 +13,7 @@ import (
 type distribution struct {
 	generic
 	storage *storage // nil: none is configured
+	scans   *scans   // of the storage that are under way
 }
 
 var _ Registry = (*distribution)(nil)
@@ -22,7 +23,7 @@ func openDistribution(cfg Config) (Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &distribution{generic: generic{Client: client}}
+	d := &distribution{generic: generic{Client: client}, scans: newScans()}
 	if cfg.Storage == "" {
 		return d, nil
 	}
@@ -66,7 +67,7 @@ func (d *distribution) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifac
 		if !q.Untagged || d.storage == nil {
 			return
 		}
-		for a, err := range d.storage.untagged(ctx, q) {
+		for a, err := range d.scans.untagged(ctx, q, d.storage.source(q.Repository)) {
 			if !yield(a, err) {
 				return
 			}

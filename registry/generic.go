@@ -23,7 +23,7 @@ func (g *generic) Untagged() string {
 }
 
 // Artifacts implements Inventory: the wanted tags, each resolved by one HEAD.
-// The cursor is the tag.
+// The cursor is the tag, that of a tag which is not valid the one before it.
 func (g *generic) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
 	return g.tagged(ctx, q)
 }
@@ -58,10 +58,14 @@ func (c *Client) tagged(ctx context.Context, q Query) iter.Seq2[Artifact, error]
 			return yield(f.artifact, f.err)
 		}
 		var end error
+		cursor := q.After // of the last valid tag
 		for tag, err := range c.Tags(ctx, q.Repository, q.After) {
 			if err != nil && tag == "" {
 				end = err
 				break
+			}
+			if err == nil {
+				cursor = tag
 			}
 			if IsSignatureTag(tag) || err == nil && !q.Tags(tag) {
 				continue
@@ -72,7 +76,8 @@ func (c *Client) tagged(ctx context.Context, q Query) iter.Seq2[Artifact, error]
 			result := make(chan found, 1)
 			window = append(window, result)
 			if err != nil {
-				result <- found{artifact: Artifact{Repository: q.Repository, Tags: []string{plain(tag)}}, err: err}
+				a := Artifact{Repository: q.Repository, Tags: []string{plain(tag)}, Cursor: cursor}
+				result <- found{artifact: a, err: err}
 				continue
 			}
 			workers.Go(func() { result <- c.findTag(ctx, q.Repository, tag) })

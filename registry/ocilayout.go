@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 const layoutMarker = "oci-layout"
@@ -24,6 +22,7 @@ type layouts struct {
 	name   string
 	root   *os.Root
 	single string // the repository's name if the directory is a layout
+	scans  *scans
 }
 
 var _ Registry = (*layouts)(nil)
@@ -37,7 +36,7 @@ func openLayouts(cfg Config) (Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: host: %w", cfg.Name, err)
 	}
-	l := &layouts{name: cfg.Name, root: root}
+	l := &layouts{name: cfg.Name, root: root, scans: newScans()}
 	if l.isLayout(".") {
 		absolute, err := filepath.Abs(dir)
 		if err != nil {
@@ -138,90 +137,4 @@ func (l *layouts) dir(repository string) (string, error) {
 		return "", fmt.Errorf("repository %s: %w", repository, ErrNotFound)
 	}
 	return dir, nil
-}
-
-// Artifacts implements Inventory: tagged artifacts in the order of the index,
-// then untagged ones in the order of their digests. The tagged ones always
-// start again, whatever the cursor: a layout's index keeps no order, and is
-// quick to read.
-func (l *layouts) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
-	return func(yield func(Artifact, error) bool) {
-		dir, err := l.dir(q.Repository)
-		if err != nil {
-			yield(Artifact{}, err)
-			return
-		}
-		r := &revisions{read: func(_ context.Context, digest v1.Hash) (Manifest, error) {
-			return l.manifest(dir, digest, "")
-		}}
-		err = l.descriptors(ctx, dir, func(d layoutDescriptor) error {
-			return visit(d, q, r, yield)
-		})
-		if err != nil {
-			if !errors.Is(err, errStopped) {
-				yield(Artifact{}, fmt.Errorf("reading the index of %s: %w", q.Repository, err))
-			}
-			return
-		}
-		if !q.Untagged {
-			return
-		}
-		for a, err := range r.untagged(ctx, q) {
-			if !yield(a, err) {
-				return
-			}
-		}
-	}
-}
-
-// visit yields a descriptor of an index that has a wanted tag, and remembers
-// it for the search for untagged ones.
-func visit(d layoutDescriptor, q Query, r *revisions, yield func(Artifact, error) bool) error {
-	a := Artifact{Repository: q.Repository}
-	tag, tagged := d.tag()
-	digest, err := v1.NewHash(d.Digest)
-	if err != nil {
-		if tagged {
-			a.Tags = []string{plain(tag)}
-		}
-		if !yield(a, fmt.Errorf("digest %q in the index is not valid: %w", plain(d.Digest), ErrCorrupt)) {
-			return errStopped
-		}
-		return nil
-	}
-	if q.Untagged {
-		if err := r.note(digest, tagged); err != nil {
-			a.Digest = digest
-			if !yield(a, err) {
-				return errStopped
-			}
-			return nil
-		}
-	}
-	if !tagged || q.Tags == nil || IsSignatureTag(tag) {
-		return nil
-	}
-	a.Descriptor = Descriptor{MediaType: d.MediaType, Digest: digest, Size: d.Size}
-	a.Tags, a.Cursor = []string{plain(tag)}, tag
-	if err = checkTag(tag); err == nil && !q.Tags(tag) {
-		return nil
-	}
-	if !yield(a, err) {
-		return errStopped
-	}
-	return nil
-}
-
-// note adds a descriptor of an index. Only untagged ones must fit the set of
-// digests: tagged ones of other algorithms are never looked for in it.
-func (r *revisions) note(digest v1.Hash, tagged bool) error {
-	if tagged && digest.Algorithm != "sha256" {
-		return nil
-	}
-	if tagged {
-		if err := r.tagged.add(digest); err != nil {
-			return err
-		}
-	}
-	return r.all.add(digest)
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -146,7 +147,7 @@ func TestTagsAfter(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, got, manyTags(25)[18:], "tags")
-	want(t, server.pages.Load(), 1, "pages")
+	want(t, server.pages.Load(), 2, "pages: one more shows that the registry does not start again")
 }
 
 // Memory is one page, whatever the listing: pages are fetched only when all
@@ -266,6 +267,41 @@ func TestInvalidNamesAreErrorsOfTheirOwn(t *testing.T) {
 		"tags":         {"a true", "b/../c false", "d true"},
 		"repositories": {"x true", "../y false", "Z false", "z/z true"},
 	}, "names")
+}
+
+// What Inventory says of Repositories: an error with a name is that name's
+// alone, one without is the end.
+func TestRepositoriesErrors(t *testing.T) {
+	pages := func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/v2/":
+		case r.URL.Query().Get("page") == "2":
+			status(http.StatusForbidden)(w, r)
+		default:
+			w.Header().Set("Link", `<?page=2>; rel="next"`)
+			_, _ = io.WriteString(w, `{"repositories":["good","../bad","team/good"]}`)
+		}
+	}
+	type yielded struct {
+		Repository string
+		Kind       error
+	}
+	kind := func(err error) error {
+		for _, sentinel := range []error{ErrCorrupt, ErrForbidden} {
+			if errors.Is(err, sentinel) {
+				return sentinel
+			}
+		}
+		return err
+	}
+	var got []yielded
+	for repository, err := range open(t, config(serve(t, http.HandlerFunc(pages)))).Repositories(t.Context()) {
+		got = append(got, yielded{repository, kind(err)})
+	}
+	expected := []yielded{{"good", nil}, {"../bad", ErrCorrupt}, {"team/good", nil}, {"", ErrForbidden}}
+	if !slices.Equal(got, expected) {
+		t.Errorf("got %v, want %v", got, expected)
+	}
 }
 
 func TestCatalog(t *testing.T) {

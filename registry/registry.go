@@ -33,7 +33,10 @@ type Artifact struct {
 	// with several tags may be yielded several times, each time with some of
 	// them. Empty: no tag names the artifact.
 	Tags []string
-	// Cursor continues the listing after this artifact; see Query.After.
+	// Cursor continues the listing after this artifact; see Query.After. An
+	// artifact with an error that has no cursor of its own, as its tag or
+	// digest is not valid, has that of the one before it ("" if it is the
+	// first): a listing continued there may yield it again.
 	Cursor string
 }
 
@@ -45,16 +48,18 @@ type Query struct {
 	Tags func(tag string) bool
 	// Untagged also asks for artifacts that no tag names.
 	Untagged bool
-	// After is the Cursor of the last artifact that was dealt with. An
-	// inventory that cannot continue there starts again.
+	// After is the Cursor of the last artifact that was dealt with. What comes
+	// before it is not looked at again, unless the artifact has gone and its
+	// place cannot be told: then the inventory starts again.
 	After string
 }
 
 // An Inventory streams what is in a registry. It holds no listing in memory.
 type Inventory interface {
 	// Repositories yields full repository names in no particular order. An
-	// error with a name concerns only that one, which is not valid, and the
-	// stream goes on; after any other error it ends.
+	// error with a name concerns only that one, which is not valid and must
+	// not be used (it is as the registry sent it), and the stream goes on. An
+	// error without a name ends the stream.
 	Repositories(ctx context.Context) iter.Seq2[string, error]
 	// Artifacts yields the wanted artifacts of one repository, never our own
 	// or others' signatures, attestations or fallback indexes. An error with

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path"
 	"strings"
@@ -33,37 +32,46 @@ func openStorage(dir string) (*storage, error) {
 	return &storage{root: root}, nil
 }
 
-// untagged yields the untagged artifacts of one repository. A repository that
-// the storage does not have ends it with ErrNotFound.
-func (s *storage) untagged(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
-	return func(yield func(Artifact, error) bool) {
-		r, err := s.revisions(ctx, q.Repository)
-		if err != nil {
-			yield(Artifact{}, fmt.Errorf("looking for untagged artifacts of %s in the storage: %w", q.Repository, err))
-			return
-		}
-		for a, err := range r.untagged(ctx, q) {
-			if !yield(a, err) {
-				return
+// source is where the manifests of one repository are.
+func (s *storage) source(repository string) source {
+	return source{
+		list: func(ctx context.Context) (*revisions, error) {
+			r, err := s.revisions(ctx, repository)
+			if err != nil {
+				err = fmt.Errorf("looking for untagged artifacts of %s in the storage: %w", repository, err)
 			}
-		}
+			return r, err
+		},
+		read: func(_ context.Context, digest v1.Hash) (Manifest, error) { return s.revision(repository, digest) },
 	}
 }
 
+// manifestsDir is only of use with a valid name.
+func manifestsDir(repository string) string {
+	return path.Join(storageRoot, "repositories", repository, "_manifests")
+}
+
+func revisionsDir(repository string) string {
+	return path.Join(manifestsDir(repository), "revisions", "sha256")
+}
+
+// revisions lists a repository that the storage may not have: ErrNotFound.
 func (s *storage) revisions(ctx context.Context, repository string) (*revisions, error) {
 	if err := checkRepository(repository); err != nil {
 		return nil, err
 	}
-	manifests := path.Join(storageRoot, "repositories", repository, "_manifests")
-	r := &revisions{read: s.manifest}
-	links := path.Join(manifests, "revisions", "sha256")
-	err := readDir(ctx, s.root, links, func(entry fs.DirEntry) error {
-		return s.addRevision(&r.all, links, entry.Name())
+	r := &revisions{}
+	err := readDir(ctx, s.root, revisionsDir(repository), func(entry fs.DirEntry) error {
+		digest, err := v1.NewHash("sha256:" + entry.Name())
+		if err != nil {
+			return nil // no revision
+		}
+		return r.all.add(digest)
 	})
 	if err != nil {
 		return nil, err
 	}
-	tags := path.Join(manifests, "tags")
+	tags := path.Join(manifestsDir(repository), "tags")
 	err = readDir(ctx, s.root, tags, func(entry fs.DirEntry) error {
 		return s.addTag(&r.tagged, path.Join(tags, entry.Name(), "current", "link"))
 	})
@@ -99,23 +107,6 @@ func readDir(ctx context.Context, root *os.Root, dir string, each func(fs.DirEnt
 	}
 }
 
-// addRevision adds the manifest that a directory is named after, if its link
-// is there: a deleted one leaves its directory behind.
-func (s *storage) addRevision(set *digestSet, dir, hexDigest string) error {
-	digest, err := v1.NewHash("sha256:" + hexDigest)
-	if err != nil {
-		return nil // no revision
-	}
-	_, err = s.root.Stat(path.Join(dir, hexDigest, "link"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return missing(err)
-	}
-	return set.add(digest)
-}
-
 // addTag adds the digest that a tag's link holds. A tag that is deleted or
 // broken names nothing.
 func (s *storage) addTag(set *digestSet, link string) error {
@@ -133,7 +124,12 @@ func (s *storage) addTag(set *digestSet, link string) error {
 	return set.add(digest)
 }
 
-func (s *storage) manifest(_ context.Context, digest v1.Hash) (Manifest, error) {
+// revision reads a manifest of a repository, if its link is there: a deleted
+// one leaves its directory behind, and its content until that is collected.
+func (s *storage) revision(repository string, digest v1.Hash) (Manifest, error) {
+	if _, err := s.root.Stat(path.Join(revisionsDir(repository), digest.Hex, "link")); err != nil {
+		return Manifest{}, missing(err)
+	}
 	raw, err := readFile(s.root, path.Join(storageRoot, "blobs", "sha256", digest.Hex[:2], digest.Hex, "data"), MaxManifest)
 	if err != nil {
 		return Manifest{}, err

@@ -7,10 +7,14 @@ import (
 )
 
 // Tags yields the tags of a repository, from the one after the given name on
-// ("": from the first). An error with a tag concerns only that tag, which is
-// not valid and can not be used; after any other error it ends.
+// ("": from the first), also of registries that do not know how to begin
+// there. An error with a tag concerns only that tag, which is not valid and
+// can not be used; after any other error it ends.
 func (c *Client) Tags(ctx context.Context, repository, after string) iter.Seq2[string, error] {
-	return c.tags(ctx, repository, after, c.page)
+	if after == "" {
+		return c.tags(ctx, repository, "", c.page)
+	}
+	return c.tagsAfter(ctx, repository, after)
 }
 
 func (c *Client) tags(ctx context.Context, repository, after string, fetch fetchPage) iter.Seq2[string, error] {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,14 @@ const (
 	maxErrorBody = 64 << 10
 	maxTokenBody = 1 << 20
 	maxPageBody  = 32 << 20
+)
+
+const (
+	// headerTimeout is how long an answer may be awaited.
+	headerTimeout = time.Minute
+	// attemptTimeout is how long a request and its answer may take, body
+	// included, if the context has no deadline.
+	attemptTimeout = 2 * time.Minute
 )
 
 // A transport sends every request that has to do with one registry: to the
@@ -49,7 +58,7 @@ func newBase(concurrency int) *http.Transport {
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  60 * time.Second,
+		ResponseHeaderTimeout:  headerTimeout,
 		ExpectContinueTimeout:  time.Second,
 		IdleConnTimeout:        90 * time.Second,
 		MaxIdleConns:           2 * concurrency, // registry, token server, storage
@@ -60,7 +69,8 @@ func newBase(concurrency int) *http.Transport {
 }
 
 // RoundTrip sends req, again if need be, until its context's deadline; at most
-// maxAttempts times if it has none. What it gives up on, it returns as it is.
+// maxAttempts times, of attemptTimeout each, if it has none. What it gives up
+// on, it returns as it is.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil && req.GetBody != nil {
 		defer func() { _ = req.Body.Close() }() // copies of it are sent
@@ -117,19 +127,24 @@ func (t *transport) attempt(req *http.Request) (resp *http.Response, wait time.D
 		return nil, 0, err
 	}
 	sent := time.Now()
-	out, err := t.outgoing(req)
-	if err != nil {
+	bounded, cancel := withTimeout(ctx)
+	end := sync.OnceFunc(func() {
+		cancel()
 		t.budget.release()
+	})
+	out, err := t.outgoing(bounded, req)
+	if err != nil {
+		end()
 		return nil, 0, err
 	}
 	resp, err = t.base.RoundTrip(out)
 	if err != nil {
-		t.budget.release()
+		end()
 		t.tally.add(req.Method, 0)
 		return nil, 0, noAnswer(ctx, err)
 	}
 	t.tally.add(req.Method, resp.StatusCode)
-	resp.Body = t.guard(resp)
+	resp.Body = t.guard(resp, end, func(err error) error { return noAnswer(ctx, err) })
 	wait, throttled := throttling(resp, time.Now())
 	if throttled {
 		t.budget.throttled(sent, wait)
@@ -137,11 +152,21 @@ func (t *transport) attempt(req *http.Request) (resp *http.Response, wait time.D
 	return resp, wait, nil
 }
 
+// withTimeout bounds one attempt, which else an answer that trickles, or a
+// server that does not read what it is sent, could keep for ever.
+func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, attemptTimeout,
+		fmt.Errorf("no complete answer within %s", attemptTimeout))
+}
+
 // outgoing returns a copy of req to send. Its body is always a fresh one: the
 // caller, too, may send the same request twice, for instance after a token
 // was renewed.
-func (t *transport) outgoing(req *http.Request) (*http.Request, error) {
-	out := req.WithContext(req.Context())
+func (t *transport) outgoing(ctx context.Context, req *http.Request) (*http.Request, error) {
+	out := req.WithContext(ctx)
 	if out.Header.Get("User-Agent") == "" {
 		out.Header = req.Header.Clone()
 		if out.Header == nil {
@@ -192,9 +217,9 @@ func worthwhile(ctx context.Context, attempt int, wait time.Duration) bool {
 }
 
 // guard wraps the body of an answer: it is limited, and its end is the end of
-// the request in the budget.
-func (t *transport) guard(resp *http.Response) io.ReadCloser {
-	b := &body{inner: resp.Body, left: t.limit, done: sync.OnceFunc(t.budget.release)}
+// the request, also in the budget. broken names what goes wrong before.
+func (t *transport) guard(resp *http.Response, end func(), broken func(error) error) io.ReadCloser {
+	b := &body{inner: resp.Body, left: t.limit, done: end, broken: broken}
 	if resp.StatusCode >= http.StatusBadRequest {
 		b.left, b.cut = maxErrorBody, true
 	}
@@ -204,10 +229,11 @@ func (t *transport) guard(resp *http.Response) io.ReadCloser {
 // A body is an answer's body that ends after some bytes: with ErrTooLarge, or
 // silently if cut is set, as what an error says is for people.
 type body struct {
-	inner io.ReadCloser
-	left  int64
-	cut   bool
-	done  func()
+	inner  io.ReadCloser
+	left   int64
+	cut    bool
+	done   func()
+	broken func(error) error
 }
 
 // Read implements io.Reader.
@@ -216,6 +242,9 @@ func (b *body) Read(p []byte) (int, error) {
 		p = p[:b.left+1]
 	}
 	n, err := b.inner.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.broken(err)
+	}
 	if int64(n) > b.left {
 		n = int(b.left)
 		err = io.EOF

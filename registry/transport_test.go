@@ -324,7 +324,7 @@ func TestTransportSetsTheUserAgent(t *testing.T) {
 	cfg := config(host)
 	cfg.UserAgent = "sealwright/1.2.3"
 	c := client(t, cfg)
-	resp, err := get(t.Context(), t, c.RoundTripper(), "GET", "http://"+host+"/v2/", nil)
+	resp, err := get(t.Context(), t, c.transport, "GET", "http://"+host+"/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

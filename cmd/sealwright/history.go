@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -96,7 +97,7 @@ func writeExecutions(w io.Writer, xs []journal.Execution) {
 		for _, x := range xs {
 			took := "-"
 			if !x.FinishedAt.IsZero() && !x.StartedAt.IsZero() {
-				took = x.FinishedAt.Sub(x.StartedAt).String()
+				took = x.FinishedAt.Sub(x.StartedAt).Round(time.Millisecond).String()
 			}
 			row("%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s", x.ID, x.Policy, x.Trigger, statusOf(x), x.Counts.Total,
 				x.Counts.Reasons["signed"], x.Counts.Reasons["already_signed"], x.Counts.Failed, stamp(x.CreatedAt), took)

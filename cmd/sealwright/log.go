@@ -8,7 +8,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logger writes to w: JSON lines for machines, plain columns on a terminal.
+// logger writes to w: JSON lines for machines, plain columns if errors go to a
+// terminal.
 func (a *app) logger(w io.Writer) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(a.logLevel)
 	if err != nil || level > zapcore.ErrorLevel {
@@ -18,7 +19,7 @@ func (a *app) logger(w io.Writer) (*zap.Logger, error) {
 	cfg.TimeKey, cfg.MessageKey = "time", "message"
 	cfg.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	enc := zapcore.NewJSONEncoder(cfg)
-	if isTerminal(w) {
+	if isTerminal(a.err) {
 		cfg.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		cfg.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		cfg.EncodeDuration = zapcore.StringDurationEncoder

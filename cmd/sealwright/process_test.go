@@ -118,23 +118,28 @@ func runAndKill(t *testing.T, s *registrytest.Server, config string, nth int, be
 			count++
 			now := count == nth
 			killed = killed || now
-			dead := killed
+			dead, process := killed, c.Process
 			mu.Unlock()
 			if dead && !now {
 				panic(http.ErrAbortHandler) // from a process that is no more
 			}
 			if now && before {
-				_ = c.Process.Kill()
+				_ = process.Kill()
 				panic(http.ErrAbortHandler)
 			}
 			registry.ServeHTTP(w, r)
 			if now {
-				_ = c.Process.Kill()
+				_ = process.Kill()
 			}
 		})
 	})
 	defer s.Intercept(nil)
-	err := c.Run()
+	mu.Lock()
+	err := c.Start()
+	mu.Unlock()
+	if err == nil {
+		err = c.Wait()
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	if !killed && err != nil {

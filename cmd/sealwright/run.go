@@ -52,6 +52,9 @@ them, print a summary and exit.`,
 			if err != nil {
 				return err
 			}
+			if once && isTerminal(a.err) && !c.Flags().Changed("log-level") {
+				a.logLevel = "warn" // progress and summary say the rest
+			}
 			return a.run(c.Context(), cfg, once, policies)
 		},
 	}
@@ -76,7 +79,13 @@ func fireable(cfg *configs.Config, names []string) error {
 // run opens everything in the order in which it is closed again, and hands over
 // to the daemon or to the one-shot.
 func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies []string) (err error) {
-	log, err := a.logger(a.err)
+	shown, to := &progress{}, a.err
+	if once {
+		shown = newProgress(a.err, "signing")
+		defer shown.finish()
+		to = shown
+	}
+	log, err := a.logger(to)
 	if err != nil {
 		return err
 	}
@@ -93,10 +102,7 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies 
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
 	}
-	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: &progress{}}
-	if once {
-		d.progress = newProgress(a.err, "signing")
-	}
+	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: shown}
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe})
 	if once {
 		return d.once(ctx, policies)

@@ -126,7 +126,7 @@ func (v *verifier) parse(pem []byte) ([]*kms.PublicKey, error) {
 }
 
 // verifyTimeout bounds the verification of one image, retries included.
-const verifyTimeout = 30 * time.Second
+const verifyTimeout = 15 * time.Second
 
 func (v *verifier) verifyInTime(ctx context.Context, image string) (verification, error) {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)

@@ -137,7 +137,8 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 	_ = json.NewEncoder(w).Encode(body) // the reader left: nobody to tell
 }
 
-// ErrRefused is wrapped by a Client's errors that the daemon answered.
+// ErrRefused is wrapped by a Client's errors when what was asked for cannot be
+// had: no such policy or execution, or a disabled policy.
 var ErrRefused = errors.New("refused by the daemon")
 
 // A Client talks to a daemon by its control socket.
@@ -182,7 +183,10 @@ func (c *Client) do(ctx context.Context, method, path string) (journal.Execution
 		if json.Unmarshal(body, &p) != nil || p.Error == "" {
 			p.Error = resp.Status
 		}
-		return x, fmt.Errorf("%w: %s", ErrRefused, p.Error)
+		if resp.StatusCode == http.StatusNotFound {
+			return x, fmt.Errorf("%w: %s", ErrRefused, p.Error)
+		}
+		return x, fmt.Errorf("the daemon: %s", p.Error)
 	}
 	return x, json.Unmarshal(body, &x)
 }

@@ -28,7 +28,7 @@ const (
 
 // crashJobs lets jobs of a killed process be taken over soon.
 func crashJobs() journal.JobOptions {
-	return journal.JobOptions{LiveWorkers: crashWorkers, Slice: time.Second, Grace: 5 * time.Second}
+	return journal.JobOptions{LiveWorkers: crashWorkers, Slice: time.Second, Grace: 5 * time.Second, WalkTimeout: 6 * time.Second}
 }
 
 // runChild begins tasks and never ends them. It prints a line for each.

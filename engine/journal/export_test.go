@@ -1,6 +1,9 @@
 package journal
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Exec runs a statement that no method of a journal would.
 func (j *Journal) Exec(ctx context.Context, sql string, args ...any) error {
@@ -16,4 +19,30 @@ func (j *Journal) Sweep(ctx context.Context) error { return j.sweep(ctx) }
 // Count returns the number that a query selects.
 func (j *Journal) Count(ctx context.Context, sql string) (int64, error) {
 	return scanID(j.store.reader().queryRow(ctx, sql))
+}
+
+// RescueAfter is when a job that still runs is taken for one that does not.
+func (j *Journal) RescueAfter(o JobOptions) time.Duration {
+	return j.riverConfig(Handlers{}, o.withDefaults()).RescueStuckJobsAfter
+}
+
+// FailStop makes the next attempt to stop the running jobs fail.
+func (j *Journal) FailStop(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.running.client = &failingClient{j.running.client, err}
+}
+
+// failingClient fails to stop once.
+type failingClient struct {
+	jobClient
+	err error
+}
+
+func (c *failingClient) Stop(ctx context.Context) error {
+	if err := c.err; err != nil {
+		c.err = nil
+		return err
+	}
+	return c.jobClient.Stop(ctx)
 }

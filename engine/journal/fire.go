@@ -2,8 +2,6 @@ package journal
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +14,9 @@ type Firing struct {
 	Trigger                         policy.TriggerType
 	// Tick is when a schedule was due; zero for everything but a schedule.
 	Tick time.Time
-	Lane Lane
+	// Schedule is the text of the schedule that Tick belongs to, see LastTick.
+	Schedule string
+	Lane     Lane
 }
 
 // FireResult says what became of a firing.
@@ -28,7 +28,8 @@ const (
 	// is active.
 	Created FireResult = "created"
 	// Duplicate: this tick, or a later one, was fired before, by this process
-	// or by another replica.
+	// or by another replica. A later one that is still to come, by the
+	// journal's clock, does not count: the clock was wrong when it was fired.
 	Duplicate FireResult = "duplicate"
 	// Coalesced: an execution of the policy already waits to start; it serves
 	// this firing too.
@@ -61,37 +62,15 @@ func (j *Journal) Fire(ctx context.Context, f Firing) (Execution, FireResult, er
 	return e, result, nil
 }
 
-// alreadyFired recognises what every replica but the first meets at a tick,
-// without a transaction. Only fire knows for sure that a tick is new.
-func (j *Journal) alreadyFired(ctx context.Context, f Firing) (e Execution, fired bool, err error) {
-	tick := micros(f.Tick)
-	if tick == 0 {
-		return Execution{}, false, nil
-	}
-	q := j.store.reader()
-	var p policyRow
-	err = q.queryRow(ctx, `SELECT last_tick, last_execution FROM policies WHERE name = $1`, f.Policy).Scan(&p.lastTick, &p.lastExecution)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && tick > p.lastTick {
-		return Execution{}, false, nil
-	}
-	if err == nil {
-		e, err = executionOfTick(ctx, q, f.Policy, tick, p)
-	}
-	if err != nil {
-		return Execution{}, false, fmt.Errorf("firing policy %q: %w", f.Policy, err)
-	}
-	return e, true, nil
-}
-
 func (j *Journal) fire(ctx context.Context, q querier, f Firing) (Execution, FireResult, error) {
 	p, err := lockPolicy(ctx, q, f.Policy)
 	if err != nil {
 		return Execution{}, "", err
 	}
-	tick := micros(f.Tick)
-	if tick != 0 && tick <= p.lastTick {
-		e, err := executionOfTick(ctx, q, f.Policy, tick, p)
-		return e, Duplicate, err
+	if e, fired, err := j.firedBefore(ctx, q, f, p); err != nil {
+		return Execution{}, "", err
+	} else if fired {
+		return e, Duplicate, saveLaterTick(ctx, q, f, p, e.ID)
 	}
 	active, waiting, err := openExecutions(ctx, q, f.Policy)
 	if err != nil {
@@ -107,8 +86,8 @@ func (j *Journal) fire(ctx context.Context, q querier, f Firing) (Execution, Fir
 	if err != nil {
 		return Execution{}, "", err
 	}
-	if tick != 0 {
-		if _, err := q.exec(ctx, `UPDATE policies SET last_tick = $2, last_execution = $3 WHERE name = $1`, f.Policy, tick, id); err != nil {
+	if !f.Tick.IsZero() {
+		if err := saveTick(ctx, q, f, id); err != nil {
 			return Execution{}, "", err
 		}
 	}
@@ -131,22 +110,6 @@ func lockPolicy(ctx context.Context, q querier, name string) (policyRow, error) 
 		ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING last_tick, last_execution`, name).
 		Scan(&p.lastTick, &p.lastExecution)
 	return p, err
-}
-
-func executionOfTick(ctx context.Context, q querier, name string, tick int64, p policyRow) (Execution, error) {
-	id := p.lastExecution
-	if tick != p.lastTick {
-		var err error
-		id, err = scanID(q.queryRow(ctx, `SELECT id FROM executions WHERE policy = $1 AND tick = $2`, name, tick))
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return Execution{}, err
-		}
-	}
-	e, err := executionByID(ctx, q, id)
-	if errors.Is(err, ErrNotFound) {
-		return Execution{}, nil // coalesced into another one, or pruned
-	}
-	return e, err
 }
 
 // openExecutions returns the policy's active and its waiting execution, 0 for
@@ -208,32 +171,4 @@ func (j *Journal) promote(ctx context.Context, q querier, name string) error {
 		return err
 	}
 	return j.queue.insert(ctx, q, job{walkArgs{waiting}, lane})
-}
-
-// LastTick returns the newest tick of a policy that was fired, or that
-// SetFirstTick recorded.
-func (j *Journal) LastTick(ctx context.Context, name string) (time.Time, bool, error) {
-	var tick int64
-	err := j.store.reader().queryRow(ctx, `SELECT last_tick FROM policies WHERE name = $1`, name).Scan(&tick)
-	if errors.Is(err, sql.ErrNoRows) {
-		return time.Time{}, false, nil
-	}
-	if err != nil {
-		return time.Time{}, false, fmt.Errorf("reading the last tick of policy %q: %w", name, err)
-	}
-	return fromMicros(tick), tick != 0, nil
-}
-
-// SetFirstTick records t as fired if no tick of the policy is recorded: a
-// policy that is seen for the first time is not owed the past.
-func (j *Journal) SetFirstTick(ctx context.Context, name string, t time.Time) error {
-	err := j.write(ctx, policyKey(name), func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, `INSERT INTO policies (name, last_tick) VALUES ($1, $2)
-			ON CONFLICT (name) DO UPDATE SET last_tick = excluded.last_tick WHERE policies.last_tick = 0`, name, micros(t))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("recording the first tick of policy %q: %w", name, err)
-	}
-	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
-	"go.uber.org/zap"
 )
 
 // Handlers do the work. They must be idempotent: a job runs again after a
@@ -46,9 +44,18 @@ type JobOptions struct {
 	// everybody gets a turn. Default 1 minute.
 	Slice time.Duration
 	// Grace is what a handler then has to end the artifact it has begun: its
-	// context ends after Slice + Grace. The jobs of a replica that died are
-	// taken over after that time. Default 1 minute.
+	// context ends after Slice + Grace. Default 1 minute.
+	//
+	// The tasks of a replica that died are taken over after Slice + Grace, and
+	// its walks after WalkTimeout; the embedded database takes up at its start
+	// what its process left behind. Nobody can tell a dead replica from one that
+	// is slow, so a handler that works on after its context ended may run twice
+	// at a time.
 	Grace time.Duration
+	// WalkTimeout is how long Handlers.Walk may take: its context ends then. A
+	// walk is not sliced, because a listing of repositories cannot be continued.
+	// Default 30 minutes.
+	WalkTimeout time.Duration
 }
 
 const (
@@ -56,8 +63,13 @@ const (
 	defaultBacklogWorkers = 8
 	defaultSlice          = time.Minute
 	defaultGrace          = time.Minute
+	defaultWalkTimeout    = 30 * time.Minute
 	// rescueGrace keeps River from rescuing a job that is just ending.
 	rescueGrace = 5 * time.Second
+	// embeddedRescue is when River rescues jobs of the embedded database, where
+	// a job that runs is our own and no replica can have died: in effect never,
+	// but for one whose end could not be written.
+	embeddedRescue = 24 * time.Hour
 	// pollInterval bounds how long a job waits whose notification got lost, and
 	// is how fine Again and retries are timed.
 	pollInterval = 250 * time.Millisecond
@@ -81,6 +93,9 @@ func (o JobOptions) withDefaults() JobOptions {
 	if o.Grace <= 0 {
 		o.Grace = defaultGrace
 	}
+	if o.WalkTimeout <= 0 {
+		o.WalkTimeout = defaultWalkTimeout
+	}
 	return o
 }
 
@@ -102,6 +117,9 @@ func (j *Journal) StartJobs(ctx context.Context, h Handlers, o JobOptions) error
 	if j.running != nil {
 		return errors.New("jobs are already running")
 	}
+	if err := j.recoverJobs(ctx); err != nil {
+		return fmt.Errorf("starting jobs: %w", err)
+	}
 	if err := j.sweep(ctx); err != nil {
 		return fmt.Errorf("starting jobs: %w", err)
 	}
@@ -120,6 +138,7 @@ func (j *Journal) StartJobs(ctx context.Context, h Handlers, o JobOptions) error
 // StopJobs stops taking jobs and waits for those that run. When ctx ends their
 // contexts are cancelled, and StopJobs waits on until the handlers returned.
 // Their jobs run again at the next start. Without running jobs it does nothing.
+// After an error the jobs count as running, and StopJobs may be called again.
 func (j *Journal) StopJobs(ctx context.Context) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -127,25 +146,36 @@ func (j *Journal) StopJobs(ctx context.Context) error {
 	if w == nil {
 		return nil
 	}
-	j.running = nil
+	err := w.client.Stop(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = w.client.StopAndCancel(context.WithoutCancel(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("stopping jobs: %w", err)
+	}
 	w.cancel()
 	w.wg.Wait()
-	if err := w.client.Stop(ctx); err != nil {
-		if ctx.Err() == nil {
-			return fmt.Errorf("stopping jobs: %w", err)
-		}
-		return w.client.StopAndCancel(context.WithoutCancel(ctx))
-	}
+	j.running = nil
 	return nil
+}
+
+// rescueAfter is when River takes a job that still runs for one whose replica
+// died. Of a walk River waits for its own, longer timeout first.
+func (j *Journal) rescueAfter(timeout time.Duration) time.Duration {
+	after := timeout + rescueGrace
+	if j.embedded() {
+		after = max(after, embeddedRescue)
+	}
+	return after
 }
 
 func (j *Journal) riverConfig(h Handlers, o JobOptions) *river.Config {
 	timeout := o.Slice + o.Grace
 	ws := river.NewWorkers()
-	river.AddWorker(ws, &worker[walkArgs]{j: j, run: func(ctx context.Context, a walkArgs) error {
+	river.AddWorker(ws, &worker[walkArgs]{timeout: o.WalkTimeout, run: func(ctx context.Context, a walkArgs) error {
 		return j.runWalk(ctx, h.Walk, a.ExecutionID)
 	}})
-	river.AddWorker(ws, &worker[taskArgs]{j: j, run: func(ctx context.Context, a taskArgs) error {
+	river.AddWorker(ws, &worker[taskArgs]{timeout: timeout, run: func(ctx context.Context, a taskArgs) error {
 		return j.runTask(ctx, h.Task, a.TaskID)
 	}})
 	return &river.Config{
@@ -159,99 +189,8 @@ func (j *Journal) riverConfig(h Handlers, o JobOptions) *river.Config {
 			string(Live):    {MaxWorkers: o.LiveWorkers},
 			string(Backlog): {MaxWorkers: o.BacklogWorkers},
 		},
-		RescueStuckJobsAfter: timeout + rescueGrace,
+		RescueStuckJobsAfter: j.rescueAfter(timeout),
 		RetryPolicy:          backOff{},
 		Workers:              ws,
-	}
-}
-
-// worker adapts a handler to River.
-type worker[A river.JobArgs] struct {
-	river.WorkerDefaults[A]
-	j   *Journal
-	run func(context.Context, A) error
-}
-
-// Work implements river.Worker.
-func (w *worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
-	if errors.Is(ctx.Err(), context.Canceled) { // fetched while the jobs were being stopped
-		return river.JobSnooze(0)
-	}
-	err := w.run(ctx, job.Args)
-	var again Again
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &again):
-		return river.JobSnooze(max(again.After, 0))
-	case errors.Is(ctx.Err(), context.Canceled): // stopped: no attempt is used up
-		return river.JobSnooze(0)
-	}
-	return err
-}
-
-// errNotEnded is a bug of a handler; without it the execution would wait for
-// ever.
-var errNotEnded = errors.New("the handler returned before it ended its work")
-
-func (j *Journal) runWalk(ctx context.Context, walk func(context.Context, int64) error, id int64) error {
-	if err := walk(ctx, id); err != nil {
-		return err
-	}
-	var walked, finished int64
-	err := j.store.reader().queryRow(ctx, `SELECT walked, finished_at FROM executions WHERE id = $1`, id).Scan(&walked, &finished)
-	if err = notFound(err); errors.Is(err, ErrNotFound) {
-		return nil // pruned
-	}
-	if err == nil && walked == 0 && finished == 0 {
-		return errNotEnded
-	}
-	return err
-}
-
-func (j *Journal) runTask(ctx context.Context, task func(context.Context, int64) error, id int64) error {
-	if err := task(ctx, id); err != nil {
-		return err
-	}
-	t, err := taskByID(ctx, j.store.reader(), id)
-	if errors.Is(err, ErrNotFound) {
-		return nil // pruned
-	}
-	if err == nil && !t.Status.Final() {
-		return errNotEnded
-	}
-	return err
-}
-
-// undertaker ends what a job belongs to when the job failed for the last time.
-type undertaker struct{ j *Journal }
-
-// HandleError implements river.ErrorHandler.
-func (u undertaker) HandleError(ctx context.Context, job *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	u.j.log.Warn("job failed", zap.String("kind", job.Kind), zap.Int64("job", job.ID),
-		zap.ByteString("args", job.EncodedArgs), zap.Int("attempt", job.Attempt), zap.Error(err))
-	u.bury(ctx, job, err.Error())
-	return nil
-}
-
-// HandlePanic implements river.ErrorHandler.
-func (u undertaker) HandlePanic(ctx context.Context, job *rivertype.JobRow, value any, trace string) *river.ErrorHandlerResult {
-	u.j.log.Error("job panicked", zap.String("kind", job.Kind), zap.Int64("job", job.ID),
-		zap.ByteString("args", job.EncodedArgs), zap.Int("attempt", job.Attempt),
-		zap.Any("panic", value), zap.String("stack", trace))
-	u.bury(ctx, job, fmt.Sprintf("panic: %v", value))
-	return nil
-}
-
-// bury does nothing while there are attempts left. If it cannot write, the
-// sweeper will do its work.
-func (u undertaker) bury(ctx context.Context, job *rivertype.JobRow, detail string) {
-	if job.Attempt < job.MaxAttempts {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
-	defer cancel()
-	if err := u.j.failJob(ctx, job.Kind, job.EncodedArgs, detail); err != nil {
-		u.j.log.Error("ending the work of a discarded job", zap.Int64("job", job.ID), zap.Error(err))
 	}
 }

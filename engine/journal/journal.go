@@ -155,7 +155,7 @@ var (
 
 // The reasons that the journal itself gives.
 const (
-	// ReasonArtifactsFailed: an execution Failed because artifacts did.
+	// ReasonArtifactsFailed: a task or execution Failed because artifacts did.
 	ReasonArtifactsFailed = "artifacts_failed"
 	// ReasonRepositoriesFailed: an execution Failed because whole repositories
 	// did, for example because they could not be listed.
@@ -166,4 +166,8 @@ const (
 	// ReasonInterrupted: a record Failed, or a subtask Stopped, because whoever
 	// worked on it died or was stopped.
 	ReasonInterrupted = "interrupted"
+	// ReasonFound: a record whose worker died before it could say what became of
+	// the signature is Signed after all, because a later execution found and
+	// verified the signature.
+	ReasonFound = "found"
 )

@@ -181,28 +181,6 @@ func (j *Journal) openPostgres(ctx context.Context, url string) error {
 	return nil
 }
 
-// recoverEmbedded takes up what a killed process left behind. The lock proves
-// that nobody runs it: its jobs are available again at once, its claims are
-// void, and nobody leads the queue's maintenance.
-func (j *Journal) recoverEmbedded(ctx context.Context) error {
-	err := j.store.update(ctx, func(q querier) error {
-		for _, sql := range []string{
-			`UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE state = 'running'`,
-			`DELETE FROM river_leader`,
-			`DELETE FROM claims`,
-		} {
-			if _, err := q.exec(ctx, sql); err != nil {
-				return err
-			}
-		}
-		return closeInterrupted(ctx, q, j.now())
-	})
-	if err != nil {
-		return fmt.Errorf("recovering from the last run: %w", err)
-	}
-	return nil
-}
-
 // Close stops the jobs without waiting for them to end by themselves, and
 // closes the database. To let them end, call StopJobs first.
 func (j *Journal) Close() error {
@@ -216,15 +194,4 @@ func (j *Journal) Close() error {
 		errs = append(errs, j.store.close())
 	}
 	return errors.Join(append(errs, j.lock.release())...)
-}
-
-// Ping reports whether the journal can still be written: whether a signature
-// could be recorded now. It goes the way of every record, to the disk.
-func (j *Journal) Ping(ctx context.Context) error {
-	now := micros(j.now())
-	return j.write(ctx, "", func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, `INSERT INTO pings (id, pinged_at) VALUES (1, $1)
-			ON CONFLICT (id) DO UPDATE SET pinged_at = excluded.pinged_at`, now)
-		return err
-	})
 }

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -62,33 +61,4 @@ func (j *Journal) sweep(ctx context.Context) error {
 		return err
 	}))
 	return errors.Join(errs...)
-}
-
-// closeInterrupted closes the records whose worker died: those without a live
-// claim. A claim and its records begin and end in one transaction.
-func closeInterrupted(ctx context.Context, q querier, now time.Time) error {
-	_, err := q.exec(ctx, `UPDATE records SET state = 'failed', reason = 'interrupted', finished_at = $1
-		WHERE state = 'signing' AND NOT EXISTS (SELECT 1 FROM claims c
-			WHERE c.registry = records.registry AND c.repository = records.repository
-			AND c.digest = records.digest AND c.expires_at > $1)`, micros(now))
-	return err
-}
-
-// failJob ends the execution or task of a job that was discarded.
-func (j *Journal) failJob(ctx context.Context, kind string, args []byte, detail string) error {
-	switch kind {
-	case walkArgs{}.Kind():
-		var a walkArgs
-		if err := json.Unmarshal(args, &a); err != nil {
-			return err
-		}
-		return j.EndExecution(ctx, a.ExecutionID, Failed, ReasonJobDiscarded, detail)
-	case taskArgs{}.Kind():
-		var a taskArgs
-		if err := json.Unmarshal(args, &a); err != nil {
-			return err
-		}
-		return j.EndTask(ctx, a.TaskID, Failed, ReasonJobDiscarded, detail)
-	}
-	return nil // a kind of another version of Sealwright
 }

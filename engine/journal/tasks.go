@@ -2,6 +2,8 @@ package journal
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -28,14 +30,17 @@ func (j *Journal) StartTask(ctx context.Context, id int64) (Task, Execution, err
 	return t, e, nil
 }
 
-// SaveCursor remembers how far the listing of a task's repository got. It
-// returns ErrEnded if the task has ended.
-func (j *Journal) SaveCursor(ctx context.Context, taskID int64, cursor string) error {
+// SaveCursor remembers how far the listing of a task's repository got, and
+// counts the slices of work that got nowhere: stalls is how many there were
+// since the last one that progressed. It returns ErrEnded if the task has ended.
+func (j *Journal) SaveCursor(ctx context.Context, taskID int64, cursor string, progressed bool) (stalls int, err error) {
 	now := micros(j.now())
-	err := j.write(ctx, "", func(ctx context.Context, q querier) error {
-		n, err := q.exec(ctx, `UPDATE tasks SET cursor = $2, updated_at = $3
-			WHERE id = $1 AND status IN ('Initialized', 'Pending', 'InProgress')`, taskID, cursor, now)
-		if err != nil || n > 0 {
+	err = j.write(ctx, "", func(ctx context.Context, q querier) error {
+		err := q.queryRow(ctx, `UPDATE tasks SET cursor = $2, updated_at = $3,
+			stalls = CASE WHEN $4 = 1 THEN 0 ELSE stalls + 1 END
+			WHERE id = $1 AND status IN ('Initialized', 'Pending', 'InProgress') RETURNING stalls`,
+			taskID, cursor, now, flag(progressed)).Scan(&stalls)
+		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		if _, err := taskByID(ctx, q, taskID); err != nil {
@@ -44,14 +49,15 @@ func (j *Journal) SaveCursor(ctx context.Context, taskID int64, cursor string) e
 		return ErrEnded
 	})
 	if err != nil {
-		return fmt.Errorf("saving the cursor of task %d: %w", taskID, err)
+		return 0, fmt.Errorf("saving the cursor of task %d: %w", taskID, err)
 	}
-	return nil
+	return stalls, nil
 }
 
 // EndTask ends a task and, if it was the last one, its execution. s is a final
-// status; use ReasonArtifactsFailed when the repository itself was in order.
-// Subtasks of the task that have not ended become Stopped. A task that has
+// status. A task that is to Succeed but has subtasks that Failed becomes Failed
+// with ReasonArtifactsFailed, so a caller only says how the repository itself
+// fared. Subtasks of the task that have not ended become Stopped. A task that has
 // ended keeps its status; only the execution's counts are brought up to date.
 func (j *Journal) EndTask(ctx context.Context, taskID int64, s Status, reason, detail string) error {
 	if !s.Final() {
@@ -71,6 +77,15 @@ func (j *Journal) EndTask(ctx context.Context, taskID int64, s Status, reason, d
 
 func (j *Journal) endTask(ctx context.Context, q querier, e Execution, taskID int64, o outcome) error {
 	now := micros(j.now())
+	if o.status == Succeed {
+		failed, err := scanID(q.queryRow(ctx, `SELECT COUNT(*) FROM subtasks WHERE task_id = $1 AND status = 'Failed'`, taskID))
+		if err != nil {
+			return err
+		}
+		if failed > 0 {
+			o = artifactsFailed(failed)
+		}
+	}
 	_, err := q.exec(ctx, `UPDATE tasks SET status = $2, reason = $3, detail = $4, cursor = '', updated_at = $5
 		WHERE id = $1 AND status IN ('Initialized', 'Pending', 'InProgress')`, taskID, o.status, o.reason, o.detail, now)
 	if err != nil {

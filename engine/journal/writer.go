@@ -30,7 +30,7 @@ type writer struct {
 //
 // run may run again in another transaction, and it may return an answer (see
 // isAnswer) only before it wrote anything but a lock, since the transaction
-// goes on.
+// goes on. From then on its errors are wrapped in undo.
 type part struct {
 	key  string // parts that touch the same rows have the same key
 	run  func(context.Context, querier) error
@@ -38,9 +38,18 @@ type part struct {
 	done chan struct{}
 }
 
+// undo is an error that must not leave behind what its part wrote, even if to
+// the caller it is an answer.
+type undo struct{ error }
+
+func (u undo) Unwrap() error { return u.error }
+
 // isAnswer reports errors that tell the caller something about the journal's
 // contents, not about a write that went wrong.
 func isAnswer(err error) bool {
+	if errors.As(err, new(undo)) {
+		return false
+	}
 	return errors.Is(err, ErrClaimed) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrEnded)
 }
 

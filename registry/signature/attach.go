@@ -28,6 +28,9 @@ const (
 type Attached struct {
 	// Manifest is the digest of the signature manifest as it was read back.
 	Manifest v1.Hash
+	// Signature is what was found there and verified: the one to attach, or
+	// another by the same key that somebody stored at the same time.
+	Signature []byte
 	// Rounds is how many rounds it took: 1 as a rule, more if others replaced
 	// the manifest, 0 if the key's signature had appeared since the look.
 	Rounds int
@@ -64,14 +67,14 @@ func (c *Cosign) attach(ctx context.Context, s Subject, base Look, sig []byte, v
 	}
 	defer release()
 
-	a := &attachment{c: c, judge: j, ours: newLayer(j.digest, int64(len(j.payload)), sig)}
+	a := &attachment{c: c, judge: j, sig: sig, ours: newLayer(j.digest, int64(len(j.payload)), sig)}
 	if there, err := a.begin(ctx, base); err != nil || there {
-		return Attached{Manifest: a.digest}, err
+		return Attached{Manifest: a.digest, Signature: a.found}, err
 	}
 	for round := 1; round <= maxRounds; round++ {
 		there, err := a.round(ctx, round)
 		if err != nil || there {
-			return Attached{Manifest: a.digest, Rounds: round}, err
+			return Attached{Manifest: a.digest, Signature: a.found, Rounds: round}, err
 		}
 	}
 	return Attached{}, fmt.Errorf("%w: gave up after %d rounds", ErrConflict, maxRounds)
@@ -81,7 +84,9 @@ func (c *Cosign) attach(ctx context.Context, s Subject, base Look, sig []byte, v
 type attachment struct {
 	c *Cosign
 	*judge
-	ours layer
+	sig   []byte
+	ours  layer  // sig as a layer
+	found []byte // the key's signature, as last read back
 
 	current *manifest // as last seen, nil: none
 	digest  v1.Hash   // of current
@@ -144,6 +149,10 @@ func (a *attachment) look(ctx context.Context) (bool, error) {
 	a.see(parsed, found.Digest)
 	var look Look
 	a.judgeOwn(parsed, &look)
+	a.found = look.Signature
+	if slices.ContainsFunc(parsed.layers, func(l layer) bool { return l.key() == a.ours.key() }) {
+		a.found = a.sig
+	}
 	return look.Signed && whole, nil
 }
 

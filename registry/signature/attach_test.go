@@ -52,7 +52,7 @@ func TestAttachCosts(t *testing.T) {
 			t.Errorf("%s: requests, with the look (-want +got):\n%s", step.name, diff)
 		}
 		d, err := st.Resolve(t.Context(), image(i).Repository, CosignTag(image(i).Digest))
-		if err != nil || done != (Attached{d.Digest, 1}) {
+		if err != nil || done.Manifest != d.Digest || done.Rounds != 1 {
 			t.Errorf("%s: %+v, the tag is at %s, %v", step.name, done, d.Digest, err)
 		}
 		st.cost()
@@ -323,4 +323,20 @@ func TestEmptyManifestIsABase(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustBeSigned(t, st, s, k)
+}
+
+// TestAttachTellsWhatIsStored: when the same key's signature by somebody else
+// is what ends up there, Attach returns that one.
+func TestAttachTellsWhatIsStored(t *testing.T) {
+	st, s, k := newMemory(), image(1), newKey(t)
+	c := &Cosign{Store: st}
+	mine, theirs := k.sign(t, Payload(s)), k.sign(t, Payload(s))
+	first, err := c.Attach(t.Context(), s, Look{}, mine, k)
+	if err != nil || string(first.Signature) != string(mine) {
+		t.Fatalf("stored %x, %v, want what was attached", first.Signature, err)
+	}
+	second, err := c.Attach(t.Context(), s, Look{}, theirs, k)
+	if err != nil || string(second.Signature) != string(mine) || second.Rounds != 0 {
+		t.Errorf("stored %x in %d rounds, %v, want the one that was there", second.Signature, second.Rounds, err)
+	}
 }

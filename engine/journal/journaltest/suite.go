@@ -22,6 +22,9 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"fire/hand over":        testHandOver,
 		"fire/join upgrades":    testJoinUpgrades,
 		"fire/first tick":       testFirstTick,
+		"fire/schedules":        testSchedules,
+		"fire/clock set back":   testClockSetBack,
+		"fire/clock comes by":   testClockComesBy,
 		"execution/unknown":     testUnknown,
 		"execution/outcomes":    testOutcomes,
 		"execution/last tasks":  testLastTasks,
@@ -30,6 +33,8 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"task/added once":       testAddTasks,
 		"task/many":             testManyTasks,
 		"task/cursor":           testCursor,
+		"task/stalls":           testStalls,
+		"task/artifacts failed": testArtifactsFailed,
 		"artifact/merged":       testMerged,
 		"artifact/unresolvable": testUnresolvable,
 		"artifact/claim":        testClaim,
@@ -37,6 +42,8 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"artifact/expired":      testExpiredClaim,
 		"artifact/record":       testRecord,
 		"artifact/not final":    testNotFinal,
+		"artifact/found":        testFound,
+		"artifact/found twice":  testFoundTwice,
 		"writer/faults":         testFaults,
 		"writer/cancelled":      testCancelled,
 		"read/pages":            testPages,
@@ -49,6 +56,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"jobs/lanes":            testLanes,
 		"jobs/stop":             testStop,
 		"jobs/twice":            testTwice,
+		"jobs/timeouts":         testTimeouts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -62,9 +70,15 @@ const patience = 30 * time.Second
 
 func tick(n int) time.Time { return time.Date(2026, 1, 2, 3, 0, n, 0, time.UTC) }
 
+// hourly is the schedule of the test policy.
+const hourly = "@hourly"
+
 // scheduled is a firing of the test policy by its n-th tick.
-func scheduled(n int) journal.Firing {
-	return journal.Firing{Policy: "p", PolicyVersion: "v1", Registry: "prod", Trigger: policy.Scheduled, Tick: tick(n), Lane: journal.Backlog}
+func scheduled(n int) journal.Firing { return scheduledAt(tick(n)) }
+
+func scheduledAt(t time.Time) journal.Firing {
+	return journal.Firing{Policy: "p", PolicyVersion: "v1", Registry: "prod", Trigger: policy.Scheduled, Tick: t,
+		Schedule: hourly, Lane: journal.Backlog}
 }
 
 // manual is a firing of the test policy by hand.

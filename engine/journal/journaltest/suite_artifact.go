@@ -287,3 +287,103 @@ func testCancelled(t *testing.T, j *journal.Journal) {
 		}
 	}
 }
+
+// interrupted leaves a record behind whose worker died.
+func interrupted(t *testing.T, j *journal.Journal, s journal.Subtask, r journal.Record) journal.Record {
+	t.Helper()
+	c, err := j.Begin(t.Context(), "prod", s, []journal.Record{r}, -time.Second)
+	must(t, err)
+	next, err := j.Begin(t.Context(), "prod", s, nil, patience)
+	must(t, err)
+	next.Subtask.Status = journal.Stopped
+	must(t, j.End(t.Context(), next))
+	return c.Records[0]
+}
+
+// wantRecord compares what the journal says became of a record.
+func wantRecord(t *testing.T, j *journal.Journal, id int64, want string) {
+	t.Helper()
+	rs, err := j.Records(t.Context(), journal.RecordFilter{Limit: 1000})
+	must(t, err)
+	for _, r := range rs {
+		if r.ID != id {
+			continue
+		}
+		if got := fmt.Sprintf("%s %s %s %s", r.State, r.Reason, r.Signature, r.StoredAs); got != want {
+			t.Errorf("record %d: %q, want %q", id, got, want)
+		}
+		if r.FinishedAt.IsZero() {
+			t.Errorf("record %d is not finished", id)
+		}
+		return
+	}
+	t.Errorf("record %d is gone", id)
+}
+
+func otherFormat(r *journal.Record)     { r.Format = policy.FormatNotationJWS }
+func otherKey(r *journal.Record)        { r.KeyFingerprint = "ee" }
+func otherDigest(r *journal.Record)     { r.Digest = "sha256:2" }
+func otherRepository(r *journal.Record) { r.Repository = "b" }
+func otherRegistry(r *journal.Record)   { r.Registry = "other" }
+
+// testFound: the signature of a worker that died is found later.
+func testFound(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "a")
+	s := artifact(tasks[0], "sha256:1", journal.Succeed, "already_signed")
+	s.Tags = []string{"v1"}
+	older := interrupted(t, j, s, record(policy.FormatCosign))
+	newer := interrupted(t, j, s, record(policy.FormatCosign))
+	seen := newer
+	seen.Signature, seen.StoredAs = "c2ln", "sha256:9"
+	for _, change := range []func(*journal.Record){otherFormat, otherKey, otherDigest, otherRepository, otherRegistry} {
+		other := seen
+		change(&other)
+		must(t, j.Found(ctx, s, []journal.Record{other}))
+	}
+	wantRecord(t, j, newer.ID, "failed interrupted  ")
+	must(t, j.Found(ctx, s, []journal.Record{seen}))
+	wantRecord(t, j, newer.ID, "signed found c2ln sha256:9")
+	wantRecord(t, j, older.ID, "failed interrupted  ")
+	got, known, err := j.Seen(ctx, e.ID, "a", "sha256:1")
+	must(t, err)
+	if !known || got.Status != journal.Succeed || !cmp.Equal(got.Tags, s.Tags) {
+		t.Fatalf("subtask: %v, %+v", known, got)
+	}
+	rs, err := j.Records(ctx, journal.RecordFilter{})
+	must(t, err)
+	if len(rs) != 2 {
+		t.Fatalf("%d records of 2 attempts", len(rs))
+	}
+	s.Digest, seen.Digest = "sha256:3", "sha256:3"
+	must(t, j.Found(ctx, s, nil), j.Found(ctx, s, []journal.Record{seen}))
+	if rs, err = j.Records(ctx, journal.RecordFilter{Digest: "sha256:3"}); err != nil || len(rs) != 0 {
+		t.Fatalf("records of an artifact that was never signed here: %+v, %v", rs, err)
+	}
+}
+
+// testFoundTwice: one signature is not the proof of two attempts.
+func testFoundTwice(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	_, tasks := begun(t, j, "a")
+	s := artifact(tasks[0], "sha256:1", journal.Succeed, "already_signed")
+	first := interrupted(t, j, s, record(policy.FormatCosign))
+	c, err := j.Begin(ctx, "prod", s, []journal.Record{record(policy.FormatCosign)}, patience)
+	must(t, err)
+	c.Subtask.Status, c.Records[0].State, c.Records[0].Signature = journal.Succeed, journal.Signed, "c2ln"
+	must(t, j.End(ctx, c))
+	early := first
+	early.Signature = "c2ln"
+	must(t, j.Found(ctx, s, []journal.Record{early}))
+	wantRecord(t, j, first.ID, "failed interrupted  ")
+	last := interrupted(t, j, s, record(policy.FormatCosign))
+	seen := last
+	seen.Signature, seen.StoredAs = "c2ln", "sha256:9"
+	must(t, j.Found(ctx, s, []journal.Record{seen}), j.Found(ctx, s, []journal.Record{seen}))
+	wantRecord(t, j, first.ID, "failed interrupted  ")
+	wantRecord(t, j, last.ID, "failed interrupted  ")
+	seen.Signature = "bmV3"
+	must(t, j.Found(ctx, s, []journal.Record{seen}), j.Found(ctx, s, []journal.Record{seen}))
+	wantRecord(t, j, first.ID, "failed interrupted  ")
+	wantRecord(t, j, last.ID, "signed found bmV3 sha256:9")
+}

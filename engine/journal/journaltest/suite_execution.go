@@ -23,7 +23,8 @@ func testUnknown(t *testing.T, j *journal.Journal) {
 	wantError(t, j.EndWalk(ctx, 7), journal.ErrNotFound)
 	wantError(t, j.EndTask(ctx, 7, journal.Succeed, "", ""), journal.ErrNotFound)
 	wantError(t, j.EndExecution(ctx, 7, journal.Stopped, "", ""), journal.ErrNotFound)
-	wantError(t, j.SaveCursor(ctx, 7, "x"), journal.ErrNotFound)
+	_, err = j.SaveCursor(ctx, 7, "x", true)
+	wantError(t, err, journal.ErrNotFound)
 	if err := j.EndExecution(ctx, 7, journal.Pending, "", ""); err == nil {
 		t.Fatal("ended an execution as Pending")
 	}
@@ -139,7 +140,8 @@ func testForcedEnd(t *testing.T, j *journal.Journal) {
 
 	// What is still running finds out, and changes nothing any more.
 	wantError(t, j.AddTasks(ctx, e.ID, []string{"d"}), journal.ErrEnded)
-	wantError(t, j.SaveCursor(ctx, tasks[1].ID, "x"), journal.ErrEnded)
+	_, err = j.SaveCursor(ctx, tasks[1].ID, "x", true)
+	wantError(t, err, journal.ErrEnded)
 	task, _, err := j.StartTask(ctx, tasks[1].ID)
 	must(t, err, j.EndWalk(ctx, e.ID), j.EndTask(ctx, tasks[1].ID, journal.Failed, "late", ""),
 		j.EndExecution(ctx, e.ID, journal.Failed, "late", ""))
@@ -212,7 +214,8 @@ func testManyTasks(t *testing.T, j *journal.Journal) {
 func testCursor(t *testing.T, j *journal.Journal) {
 	ctx := t.Context()
 	e, tasks := begun(t, j, "a")
-	must(t, j.SaveCursor(ctx, tasks[0].ID, "page 2"))
+	_, err := j.SaveCursor(ctx, tasks[0].ID, "page 2", true)
+	must(t, err)
 	got, of, err := j.StartTask(ctx, tasks[0].ID)
 	must(t, err)
 	want := journal.Task{ID: tasks[0].ID, ExecutionID: e.ID, Repository: "a", Status: journal.InProgress, Cursor: "page 2"}
@@ -221,5 +224,51 @@ func testCursor(t *testing.T, j *journal.Journal) {
 	}
 	if of.ID != e.ID || of.PolicyVersion != "v1" || of.Status != journal.InProgress {
 		t.Fatalf("its execution: %+v", of)
+	}
+}
+
+// testStalls: slices of work without progress are counted until one progresses,
+// for each task.
+func testStalls(t *testing.T, j *journal.Journal) {
+	_, tasks := begun(t, j, "a", "b")
+	for i, step := range []struct {
+		task       int
+		progressed bool
+		want       int
+	}{{0, false, 1}, {0, false, 2}, {1, false, 1}, {0, true, 0}, {0, false, 1}, {1, false, 2}, {1, true, 0}, {1, true, 0}} {
+		got, err := j.SaveCursor(t.Context(), tasks[step.task].ID, "same page", step.progressed)
+		must(t, err)
+		if got != step.want {
+			t.Errorf("step %d: %d stalls, want %d", i, got, step.want)
+		}
+	}
+}
+
+// testArtifactsFailed: a task succeeds only if all its artifacts did.
+func testArtifactsFailed(t *testing.T, j *journal.Journal) {
+	ctx := t.Context()
+	e, tasks := begun(t, j, "fine", "partly", "stopped", "gone", "again")
+	for i, task := range tasks[1:] {
+		for k, s := range []journal.Status{journal.Succeed, journal.Failed, journal.Failed}[:1+min(i+1, 2)] {
+			must(t, j.PutSubtask(ctx, artifact(task, fmt.Sprint(k), s, "r")))
+		}
+	}
+	must(t, j.PutSubtask(ctx, artifact(tasks[4], "1", journal.Succeed, "signed")),
+		j.PutSubtask(ctx, artifact(tasks[4], "2", journal.Succeed, "signed"))) // they failed at first
+	must(t, j.EndTask(ctx, tasks[0].ID, journal.Succeed, "", ""),
+		j.EndTask(ctx, tasks[1].ID, journal.Succeed, "", ""),
+		j.EndTask(ctx, tasks[2].ID, journal.Stopped, "by_hand", "no more"),
+		j.EndTask(ctx, tasks[3].ID, journal.Succeed, "repository_gone", ""),
+		j.EndTask(ctx, tasks[4].ID, journal.Succeed, "", ""),
+		j.EndTask(ctx, tasks[0].ID, journal.Failed, "late", ""))
+	got, err := j.Tasks(ctx, e.ID, 0, 0)
+	must(t, err)
+	for i, want := range []string{
+		"Succeed  ", "Failed artifacts_failed 1 artifacts failed", "Stopped by_hand no more",
+		"Failed artifacts_failed 2 artifacts failed", "Succeed  ",
+	} {
+		if ended := fmt.Sprintf("%s %s %s", got[i].Status, got[i].Reason, got[i].Detail); ended != want {
+			t.Errorf("task %s: %q, want %q", got[i].Repository, ended, want)
+		}
 	}
 }

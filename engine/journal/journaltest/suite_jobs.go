@@ -211,3 +211,29 @@ func testTwice(t *testing.T, j *journal.Journal) {
 		must(t, j.StopJobs(t.Context()), j.StopJobs(t.Context()))
 	}
 }
+
+// testTimeouts: a walk has more time than a slice of a task.
+func testTimeouts(t *testing.T, j *journal.Journal) {
+	const short, long = time.Minute, time.Hour
+	e := fire(t, j, manual(), journal.Created)
+	must(t, j.AddTasks(t.Context(), e.ID, []string{"a"}))
+	walk, task := make(chan time.Duration, 1), make(chan time.Duration, 1)
+	handler := func(left chan time.Duration) func(ctxJob, int64) error {
+		return func(ctx ctxJob, _ int64) error {
+			deadline, ok := ctx.Deadline()
+			if !ok {
+				return errors.New("a job without deadline")
+			}
+			left <- time.Until(deadline)
+			return journal.Again{After: time.Hour}
+		}
+	}
+	work(t, j, journal.Handlers{Walk: handler(walk), Task: handler(task)},
+		journal.JobOptions{Slice: short / 2, Grace: short / 2, WalkTimeout: long})
+	if d := receive(t, task); d > short {
+		t.Errorf("a task has %v, want %v", d, short)
+	}
+	if d := receive(t, walk); d <= short || d > long {
+		t.Errorf("a walk has %v, want %v", d, long)
+	}
+}

@@ -6,6 +6,7 @@
 CREATE TABLE policies (
   name           TEXT PRIMARY KEY,
   last_tick      BIGINT NOT NULL DEFAULT 0,
+  schedule       TEXT NOT NULL DEFAULT '',  -- of last_tick
   last_execution BIGINT NOT NULL DEFAULT 0
 );
 
@@ -42,6 +43,7 @@ CREATE TABLE tasks (
   reason       TEXT NOT NULL DEFAULT '',
   detail       TEXT NOT NULL DEFAULT '',
   cursor       TEXT NOT NULL DEFAULT '',
+  stalls       BIGINT NOT NULL DEFAULT 0,  -- slices of work in a row without progress
   created_at   BIGINT NOT NULL,
   updated_at   BIGINT NOT NULL
 );
@@ -68,6 +70,7 @@ CREATE TABLE subtasks (
 CREATE UNIQUE INDEX subtasks_artifact ON subtasks (execution_id, repository, digest, tag_key);
 CREATE INDEX subtasks_counts ON subtasks (execution_id, status, reason);
 CREATE INDEX subtasks_task ON subtasks (task_id, id);
+CREATE INDEX subtasks_failed ON subtasks (task_id) WHERE status = 'Failed';
 
 -- Records outlive the executions they belong to: no reference.
 CREATE TABLE records (
@@ -97,6 +100,7 @@ CREATE INDEX records_digest ON records (digest, registry, repository, id);
 CREATE INDEX records_repository ON records (registry, repository, id);
 CREATE INDEX records_policy ON records (policy, id);
 CREATE INDEX records_signing ON records (registry, repository, digest) WHERE state = 'signing';
+CREATE INDEX records_interrupted ON records (registry, repository, digest, format, key_fingerprint, id) WHERE reason = 'interrupted';
 
 CREATE TABLE claims (
   registry   TEXT NOT NULL,
