@@ -78,7 +78,8 @@ func (e *Engine) Start(ctx context.Context) error {
 		BacklogWorkers: e.opts.Workers,
 		Slice:          e.opts.Slice,
 		// A job waits for the artifacts that it has begun.
-		Grace: e.opts.Deadline + saveTimeout + graceMargin,
+		Grace:       e.opts.Deadline + saveTimeout + graceMargin,
+		WalkTimeout: walkTimeout,
 	})
 }
 
@@ -98,11 +99,16 @@ func (e *Engine) Schedule(ctx context.Context) {
 // the setup; the engine is of no use afterwards.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.stopOnce.Do(func() { close(e.stopping) })
+	defer e.cutNow()
 	defer context.AfterFunc(ctx, e.cutNow)()
 	err := e.journal.StopJobs(ctx)
 	e.retired.Wait()
 	return errors.Join(err, e.setup.Load().Close())
 }
+
+// walkTimeout bounds the listing of a registry's repositories. A replica that
+// died while it walked is replaced after that time.
+const walkTimeout = 10 * time.Minute
 
 // graceMargin is what a job may take beyond its slice and its last artifact.
 const graceMargin = 10 * time.Second

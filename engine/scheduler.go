@@ -91,10 +91,6 @@ func (s *scheduler) due(ctx context.Context, p *policy.Policy) (time.Duration, e
 		}
 		last = now
 	}
-	if last.After(now.Add(time.Minute)) {
-		s.log.Warn("the clock was set back: the last tick is in the future", zap.String("policy", p.Name), zap.Time("last", last))
-		last = now
-	}
 	if tick := latestTick(schedule, last, now); !tick.IsZero() {
 		if err := s.fire(ctx, p, tick); err != nil {
 			return 0, err

@@ -64,7 +64,7 @@ func describe(p *policy.Policy, now time.Time) checkedPolicy {
 }
 
 func (r checked) write(w io.Writer) {
-	fmt.Fprintf(w, "valid: %d registries, %d keys, %d policies\n", r.Registries, r.Keys, len(r.Policies))
+	fmt.Fprintf(w, "valid; registries: %d, keys: %d, policies: %d\n", r.Registries, r.Keys, len(r.Policies))
 	table(w, func(row func(string, ...any)) {
 		row("POLICY\tREGISTRY\tKEY\tTRIGGER\tNEXT (UTC)")
 		for _, p := range r.Policies {

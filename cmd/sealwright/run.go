@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -256,7 +257,10 @@ func (d *service) once(ctx context.Context, names []string) error {
 		return usageError{errors.New("no policy is enabled")}
 	}
 	var ids []int64
-	for _, name := range names {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			continue // named twice
+		}
 		x, err := d.engine.Fire(ctx, name)
 		if err != nil {
 			if errors.Is(err, engine.ErrPolicy) {
