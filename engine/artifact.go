@@ -54,42 +54,6 @@ func (e *Engine) artifactContext(ctx context.Context) (context.Context, context.
 	return ctx, func() { stop(); cancel() }
 }
 
-// targets yields what the policy wants signed of an artifact: itself, or of an
-// index also or only the manifests below it, each of which is there. An error
-// comes with what it concerns: one manifest, or the whole artifact.
-func targets(ctx context.Context, b bound, a registry.Artifact) func(func(registry.Descriptor, error) bool) {
-	mode := b.IndexMode()
-	return func(yield func(registry.Descriptor, error) bool) {
-		if mode == policy.IndexOnly || !registry.IsIndex(a.MediaType) {
-			yield(a.Descriptor, nil)
-			return
-		}
-		if mode == policy.IndexBoth && !yield(a.Descriptor, nil) {
-			return
-		}
-		m, err := b.place.registry.Manifest(ctx, a.Repository, a.Digest.String())
-		if err != nil {
-			yield(a.Descriptor, fmt.Errorf("reading the index: %w", err))
-			return
-		}
-		for d, err := range registry.Children(ctx, b.place.registry, a.Repository, m, registry.IndexLimits{}) {
-			if err == nil {
-				// An index may name what was never pushed, or is gone.
-				_, err = b.place.registry.Resolve(ctx, a.Repository, d.Digest.String())
-			}
-			if err != nil {
-				err = fmt.Errorf("walking the index: %w", err)
-			}
-			if d.Digest == (v1.Hash{}) {
-				d = a.Descriptor // the index itself cannot be walked
-			}
-			if !yield(d, err) {
-				return
-			}
-		}
-	}
-}
-
 // digest makes sure that one digest carries the policy's signatures, and
 // journals what became of it.
 func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) {
@@ -175,22 +139,6 @@ func (r *run) sign(ctx context.Context, s journal.Subtask) {
 	r.settle(&claim.Subtask, err, done)
 	closeRecords(claim, err)
 	r.end(ctx, claim)
-}
-
-// closeRecords gives every record of a claim its end; those that are not
-// Signed by now either failed or turned out not to be needed.
-func closeRecords(claim *journal.Claim, err error) {
-	for i := range claim.Records {
-		rec := &claim.Records[i]
-		rec.TagMoved = claim.Subtask.TagMoved
-		if rec.State == journal.Signed {
-			continue
-		}
-		rec.State, rec.Reason = journal.Broken, ReasonAlreadySigned
-		if err != nil {
-			rec.Reason = reasonFor(err)
-		}
-	}
 }
 
 // look returns a job for each of the policy's formats in which the digest is
@@ -303,99 +251,4 @@ func (r *run) tagMoved(ctx context.Context, s journal.Subtask) bool {
 		}
 	}
 	return false
-}
-
-func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
-	s := journal.Subtask{ExecutionID: r.execution.ID, TaskID: r.task.ID, Repository: r.task.Repository,
-		MediaType: d.MediaType, Tags: tags}
-	if d.Digest != (v1.Hash{}) {
-		s.Digest = d.Digest.String()
-	}
-	return s
-}
-
-func (r *run) record(s journal.Subtask, j job) journal.Record {
-	pub := r.policy.signer.Public()
-	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.policy.Version(),
-		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
-		Tags: s.Tags, Identity: j.subject.Identity, Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
-		Algorithm: pub.Algorithm(), State: journal.Signing}
-}
-
-// conclude journals a subtask that ended before the key was used.
-func (r *run) conclude(ctx context.Context, s journal.Subtask, err error) {
-	switch {
-	case errors.Is(err, errJournal):
-		r.fail(err)
-		return
-	case r.engine.cut.Err() != nil:
-		r.fail(errStopping)
-		return
-	}
-	r.settle(&s, err, "")
-	r.found(ctx, s, nil)
-}
-
-// settle gives a subtask its end: done with that reason, or failed by err.
-func (r *run) settle(s *journal.Subtask, err error, done string) {
-	switch reason := reasonFor(err); {
-	case err == nil:
-		s.Status, s.Reason = journal.Succeed, done
-	case errors.Is(err, journal.ErrClaimed):
-		s.Status, s.Reason, s.Detail = journal.Failed, ReasonBusy, err.Error()
-	case errors.Is(err, errGone):
-		s.Status, s.Reason, s.Detail = journal.Stopped, reason, err.Error()
-	default:
-		s.Status, s.Reason, s.Detail = journal.Failed, reason, err.Error()
-	}
-}
-
-// saveTimeout bounds the journaling of an outcome, which must not be lost to
-// the artifact's own deadline.
-const saveTimeout = 30 * time.Second
-
-// saving returns the context of a journal call: a deadline of its own.
-func saving(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
-}
-
-// put journals a subtask that was seen before: nothing new is said about it.
-func (r *run) put(ctx context.Context, s journal.Subtask) {
-	ctx, cancel := saving(ctx)
-	defer cancel()
-	if err := r.engine.journal.PutSubtask(ctx, s); err != nil {
-		r.fail(fmt.Errorf("%w: %w", errJournal, err))
-	}
-}
-
-// found journals a subtask that ended without a use of the key.
-func (r *run) found(ctx context.Context, s journal.Subtask, found []journal.Record) {
-	ctx, cancel := saving(ctx)
-	defer cancel()
-	r.saved(s, r.engine.journal.Found(ctx, s, found))
-}
-
-func (r *run) end(ctx context.Context, claim *journal.Claim) {
-	ctx, cancel := saving(ctx)
-	defer cancel()
-	r.saved(claim.Subtask, r.engine.journal.End(ctx, claim))
-}
-
-func (r *run) saved(s journal.Subtask, err error) {
-	if err != nil {
-		r.fail(fmt.Errorf("%w: %w", errJournal, err))
-		return
-	}
-	log := r.log.With(zap.String("digest", s.Digest), zap.Strings("tags", s.Tags), zap.String("reason", s.Reason))
-	switch {
-	case s.Status == journal.Failed:
-		log.Error("artifact not signed", zap.String("detail", s.Detail))
-	case s.Reason == ReasonSigned:
-		log.Info("artifact signed", zap.Bool("tag_moved", s.TagMoved))
-	default:
-		log.Debug("artifact needs no signature")
-	}
-	if r.engine.opts.Observe != nil {
-		r.engine.opts.Observe(s)
-	}
 }

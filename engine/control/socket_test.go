@@ -1,0 +1,111 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
+)
+
+// listen serves an engine with one policy, "all", whose executions nobody
+// carries out, and one that is disabled.
+func listen(t *testing.T, path string) *control.Server {
+	t.Helper()
+	dir := t.TempDir()
+	j, err := journal.Open(t.Context(), journal.Options{State: filepath.Join(dir, "state")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	r, err := registry.Open(registry.Config{Name: "r", Host: "registry.example.com", Kind: "generic"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, public, err := kms.Generate(policy.ECDSASHA256, 0)
+	if err == nil {
+		err = kms.WriteKeyPair(filepath.Join(dir, "k"), private, public)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := kms.Open(t.Context(), kms.Config{URI: "file:" + filepath.Join(dir, "k.key")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	off := false
+	all := policy.Policy{Name: "all", Registry: "r", Key: "k", Trigger: policy.Trigger{Type: policy.Manual},
+		Scope: []policy.ScopeRule{{Repositories: policy.Selector{Matches: []string{"**"}}, Tags: policy.Selector{Matches: []string{"**"}}}}}
+	disabled := all
+	disabled.Name, disabled.Enabled = "off", &off
+	setup, err := engine.NewSetup([]policy.Policy{all, disabled}, map[string]*engine.Place{"r": engine.NewPlace(r, 1)}, map[string]kms.Signer{"k": key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := control.Listen(t.Context(), path, engine.New(engine.Options{Journal: j, Setup: setup}), j, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestFireAndFollow(t *testing.T) {
+	path := filepath.Join(t.TempDir(), control.SocketName)
+	s := listen(t, path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket mode %v, %v, want 0600", info.Mode(), err)
+	}
+	c := control.Dial(path)
+	x, err := c.Fire(t.Context(), "all")
+	if err != nil || x.Policy != "all" || x.Status != journal.Pending || x.Lane != journal.Live {
+		t.Errorf("fired %+v, %v", x, err)
+	}
+	if again, err := c.Execution(t.Context(), x.ID); err != nil || again.ID != x.ID {
+		t.Errorf("asked for %d, got %+v, %v", x.ID, again, err)
+	}
+	for name, want := range map[string]string{"nobody": `"nobody"`, "off": "disabled", "a/b c": `"a/b c"`} {
+		if _, err := c.Fire(t.Context(), name); !errors.Is(err, control.ErrRefused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("firing %q: %v, want it refused with %s", name, err, want)
+		}
+	}
+	if _, err := c.Execution(t.Context(), 99); !errors.Is(err, control.ErrRefused) {
+		t.Errorf("an execution that is not there: %v", err)
+	}
+	if err := s.Close(context.Background(), path); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+	if _, err := c.Fire(t.Context(), "all"); err == nil || errors.Is(err, control.ErrRefused) {
+		t.Errorf("firing without a daemon: %v", err)
+	}
+}
+
+func TestListenReplacesOnlyADeadSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), control.SocketName)
+	dead, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := listen(t, path) // replaces what the dead daemon left
+	defer func() { _ = s.Close(context.Background(), path) }()
+	if _, err := control.Listen(t.Context(), path, nil, nil, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "another daemon") {
+		t.Errorf("a second daemon on the socket: %v", err)
+	}
+}
