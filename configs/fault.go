@@ -10,17 +10,18 @@ import (
 // A Fault is one thing that is wrong, or doubtful, in a configuration.
 type Fault struct {
 	// File is the file's path as it was given, and empty when there is none.
-	File string
+	File string `json:"file,omitempty"`
 	// Line and Column are counted from 1, and 0 when unknown. A fault about a
 	// missing field has the place of what it is missing from.
-	Line, Column int
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 	// Field is the path of the value: "policies[0].trigger.cron". Empty means
 	// the file as a whole.
-	Field string
+	Field string `json:"field,omitempty"`
 	// Problem says what is wrong, as a predicate: "is required".
-	Problem string
+	Problem string `json:"problem"`
 	// Allowed says what would be right; empty when Problem says it.
-	Allowed string
+	Allowed string `json:"allowed,omitempty"`
 }
 
 // Error returns the fault in one line: "file:line: field: problem; allowed: …".

@@ -58,7 +58,8 @@ func (e *Engine) artifactContext(ctx context.Context) (context.Context, context.
 // journals what became of it.
 func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) {
 	s := r.subtask(d, tags)
-	unlock, err := r.engine.busy.lock(ctx, r.policy.Registry+"\x00"+s.Repository+"\x00"+s.Digest)
+	// Not by registry: two of them may be names of one host.
+	unlock, err := r.engine.busy.lock(ctx, s.Repository+"@"+s.Digest)
 	if err != nil {
 		r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
 		return
@@ -208,8 +209,14 @@ func (r *run) tryBegin(ctx context.Context, s journal.Subtask, records []journal
 }
 
 // signAll uses the key once for each job and stores the signature; a record
-// becomes Signed only after the signature was read back and verified.
-func (r *run) signAll(ctx context.Context, jobs []job, claim *journal.Claim) error {
+// becomes Signed only after the signature was read back and verified. A panic is
+// an error, so that the claim is given up.
+func (r *run) signAll(ctx context.Context, jobs []job, claim *journal.Claim) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.panicked(p)
+		}
+	}()
 	for _, j := range jobs {
 		i := slices.IndexFunc(claim.Records, func(rec journal.Record) bool { return rec.Format == j.format })
 		if i < 0 { // a signature in this format was lost since the claim was made

@@ -268,7 +268,8 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 		}
 		inFlight.Go(func() {
 			defer release()
-			r.guard(func() { r.artifact(ctx, a, err) })
+			defer r.survive(ctx, a)
+			r.artifact(ctx, a, err)
 		})
 		r.begun++
 		cursor = cmp.Or(a.Cursor, cursor)
@@ -299,16 +300,18 @@ func (r *run) admit(ctx context.Context) (release func(), ok bool) {
 	}
 }
 
-// guard turns a panic of one artifact into a failure of the run: the job is
-// retried, and the process lives on.
-func (r *run) guard(f func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			r.log.Error("panic while working on an artifact", zap.Any("panic", p), zap.Stack("stack"))
-			r.fail(fmt.Errorf("panic: %v", p))
-		}
-	}()
-	f()
+// survive turns a panic while working on an artifact into its failure: the
+// others, the job and the process live on.
+func (r *run) survive(ctx context.Context, a registry.Artifact) {
+	if p := recover(); p != nil {
+		r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), r.panicked(p))
+	}
+}
+
+// panicked logs a panic and returns it as an error.
+func (r *run) panicked(p any) error {
+	r.log.Error("panic while working on an artifact", zap.String("panic", fmt.Sprint(p)), zap.Stack("stack"))
+	return fmt.Errorf("panic: %v", p)
 }
 
 func (r *run) fail(err error) {

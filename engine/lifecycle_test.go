@@ -15,6 +15,7 @@ import (
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
@@ -278,5 +279,91 @@ func TestListingThatHangsEnds(t *testing.T) {
 	tasks, err := h.journal.Tasks(t.Context(), x.ID, 0, 10)
 	if err != nil || len(tasks) != 1 || tasks[0].Reason != engine.ReasonUnavailable {
 		t.Errorf("ended %s with tasks %+v, %v, want %s", x.Status, tasks, err, engine.ReasonUnavailable)
+	}
+}
+
+// TestPanicIsOneArtifactsFailure: what panics while one artifact is worked on
+// fails that one; the others are signed, and the engine goes on.
+func TestPanicIsOneArtifactsFailure(t *testing.T) {
+	s := registrytest.Distribution(t)
+	pushSome(t, s, 5)
+	h := build(t, s, []policy.Policy{onlyApp()}, func(o *engine.Options) { o.Log = nil })
+	var once sync.Once
+	h.key.fail = func() error {
+		once.Do(func() { panic("the key's driver") })
+		return nil
+	}
+	wantCounts(t, h.fire("app"), journal.Failed, map[string]int64{engine.ReasonSigned: 4, engine.ReasonInternal: 1})
+	s.Push(t, "app:later", registrytest.Image(t))
+	wantCounts(t, h.fire("app"), journal.Succeed, map[string]int64{engine.ReasonSigned: 2, engine.ReasonAlreadySigned: 4})
+}
+
+// TestMissingLinks: a registry that cuts its listings into pages and does not
+// say so is read to its end.
+func TestMissingLinks(t *testing.T) {
+	s := registrytest.Distribution(t)
+	digests := pushSome(t, s, 8)
+	h := &house{t: t, server: s, key: newKey(t)}
+	s.Intercept(func(inner http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inner.ServeHTTP(withoutLink{w}, r)
+		})
+	})
+	h.start(t.TempDir(), open(t, s, func(c *registry.Config) { c.PageSize = 3 }), []policy.Policy{onlyApp()}, nil)
+	wantCounts(t, h.fire("app"), journal.Succeed, map[string]int64{engine.ReasonSigned: 8})
+	wantOneSignatureEach(t, s, digests)
+}
+
+// withoutLink leaves the Link header out of an answer.
+type withoutLink struct{ http.ResponseWriter }
+
+func (w withoutLink) WriteHeader(status int) {
+	w.Header().Del("Link")
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w withoutLink) Write(b []byte) (int, error) {
+	w.Header().Del("Link")
+	return w.ResponseWriter.Write(b)
+}
+
+// TestTwoNamesForOneHost: two policies with two keys reach the same artifacts by
+// two names of their registry; neither loses a signature to the other.
+func TestTwoNamesForOneHost(t *testing.T) {
+	s := registrytest.Distribution(t)
+	digests := pushSome(t, s, 10)
+	a, b := onlyApp(), onlyApp()
+	a.Name, b.Name, b.Registry, b.Key = "a", "b", "alias", "other"
+	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, server: s, key: newKey(t), journal: j}
+	setup, err := engine.NewSetup([]policy.Policy{a, b}, map[string]*engine.Place{
+		"test": engine.NewPlace(open(t, s, nil), 8), "alias": engine.NewPlace(open(t, s, nil), 8),
+	}, map[string]kms.Signer{"key": h.key, "other": newKey(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: logger(t)})
+	if err := h.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.stop)
+	var ids []int64
+	for _, name := range []string{"a", "b"} {
+		x, err := h.Fire(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, x.ID)
+	}
+	for _, id := range ids {
+		wantCounts(t, h.await(id), journal.Succeed, map[string]int64{engine.ReasonSigned: 10})
+	}
+	for _, d := range digests {
+		if n := s.Signatures(t, "app", d); n != 2 {
+			t.Errorf("%s has %d signatures, want one of each key", d, n)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -125,14 +126,39 @@ func (a *authenticator) ping(ctx context.Context) (*ggcr.Challenge, error) {
 	if c := known(); c != nil {
 		return c, nil
 	}
-	c, err := ggcr.Ping(ctx, a.host, a.transport)
+	asked := &pinger{RoundTripper: a.transport}
+	c, err := ggcr.Ping(ctx, a.host, asked)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(asked.failure(), err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.challenge = c
 	return c, nil
+}
+
+// A pinger remembers why the question in the configured scheme failed. Ping asks
+// an insecure host by https too, and may report that this was refused.
+type pinger struct {
+	http.RoundTripper
+	mu  sync.Mutex
+	err error
+}
+
+func (p *pinger) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := p.RoundTripper.RoundTrip(req)
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.err = err
+	}
+	return resp, err
+}
+
+func (p *pinger) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
 }
 
 // exchange gets a token to read and write. Servers that refuse the whole of

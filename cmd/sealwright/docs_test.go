@@ -217,7 +217,7 @@ const endMark = "--- the command has ended: "
 func newShell(t *testing.T) *shell {
 	t.Helper()
 	home := t.TempDir()
-	dir := filepath.Join(home, "work")
+	dir := filepath.Join(home, "desk")
 	if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(filepath.Join(home, ".docker"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ var variable = []struct {
 	{regexp.MustCompile(`"(seconds|pid|watchdog)": ?[\d.]+`), `"$1":N`},
 	{regexp.MustCompile(`\(pid \d+\)`), "(pid N)"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "LOOPBACK"},
-	{regexp.MustCompile(`/\S*?/work/`), ""},
+	{regexp.MustCompile(`/\S*?/desk/`), ""},
 	{regexp.MustCompile(`/\S*sealwright-demo-\d+`), "DEMO"},
 	{regexp.MustCompile(`sealwright \S+ go\S+ \S+`), "VERSION"},
 	{regexp.MustCompile(`[A-Za-z0-9+/]{60,}={0,2}(?:…|\b|$)`), "BASE64"},

@@ -37,6 +37,12 @@ func (a *app) importVendor(name, what string, convert func(io.Reader) ([]byte, [
 			if err != nil {
 				return usageError{fmt.Errorf("%s: %w", args[0], err)}
 			}
+			if a.output == "json" {
+				return a.print(struct {
+					YAML  string          `json:"yaml"`
+					Notes []configs.Fault `json:"notes"`
+				}{string(yaml), nonNil(notes)}, nil)
+			}
 			for _, n := range notes {
 				fmt.Fprintln(a.err, "note:", n)
 			}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sealwright/sealwright/configs"
 )
 
 // Exit codes; scripts depend on them.
@@ -49,10 +51,28 @@ func execute(args []string, in io.Reader, out, errOut io.Writer) int {
 		return exitFailed
 	}
 	fmt.Fprintln(errOut, "sealwright:", err)
+	if a.output == "json" {
+		a.printFailure(err)
+	}
 	if usage := (usageError{}); errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// failure is what commands print with --output json when they fail.
+type failure struct {
+	Error  string          `json:"error"`
+	Faults []configs.Fault `json:"faults,omitempty"` // of the configuration
+}
+
+// printFailure prints an error for programs, beside the words on standard error.
+func (a *app) printFailure(err error) {
+	f := failure{Error: err.Error()}
+	if faults := (configs.Errors{}); errors.As(err, &faults) {
+		f.Error, f.Faults = "the configuration is not valid", faults
+	}
+	_ = a.print(f, nil) // there is no other way left to tell
 }
 
 // interruptible makes SIGINT and SIGTERM cancel the context of every command

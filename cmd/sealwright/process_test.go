@@ -186,8 +186,8 @@ func wantJournalInOrder(t *testing.T, state string) {
 	}
 }
 
-// TestTwoWorkersShareADatabase: two processes on one PostgreSQL sign every
-// artifact once, and each does a part.
+// TestTwoWorkersShareADatabase: two processes on one PostgreSQL, both at work on
+// its jobs, sign every artifact once.
 func TestTwoWorkersShareADatabase(t *testing.T) {
 	const repos, images = 20, 4
 	s := registrytest.Distribution(t)

@@ -173,8 +173,23 @@ func writePlan(w io.Writer, results []surveyed) {
 		}
 	})
 	for _, r := range results {
+		unreadable := r
+		unreadable.Open, r.Open = split(r.Open)
 		writeOpen(w, "would be signed", r)
+		writeOpen(w, "could not be read", unreadable)
 	}
+}
+
+// split separates what could not be read from what is unsigned.
+func split(open []engine.Finding) (unreadable, unsigned []engine.Finding) {
+	for _, f := range open {
+		if f.Reason != "" {
+			unreadable = append(unreadable, f)
+		} else {
+			unsigned = append(unsigned, f)
+		}
+	}
+	return unreadable, unsigned
 }
 
 func writeOpen(w io.Writer, what string, r surveyed) {

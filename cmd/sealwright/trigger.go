@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ func (a *app) triggerCommand() *cobra.Command {
 			}
 			if !detach {
 				fmt.Fprintf(a.err, "execution %d of %s: %s\n", x.ID, x.Policy, x.Status)
-				if x, err = follow(c.Context(), x.ID, daemon.Execution); err != nil {
+				if x, err = a.followDaemon(c.Context(), x.ID, daemon); err != nil {
 					return err
 				}
 			}
@@ -51,4 +52,20 @@ func (a *app) triggerCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&detach, "detach", false, "do not follow the execution")
 	return c
+}
+
+// followDaemon waits until an execution of the daemon has ended, and shows how
+// far it is.
+func (a *app) followDaemon(ctx context.Context, id int64, daemon *control.Client) (journal.Execution, error) {
+	shown := newProgress(a.err, "signing")
+	defer shown.finish()
+	var done, failed int64
+	return follow(ctx, id, func(ctx context.Context, id int64) (journal.Execution, error) {
+		x, err := daemon.Execution(ctx, id)
+		for ; done < x.Counts.Total-x.Counts.InProgress; done++ {
+			shown.add(failed < x.Counts.Failed)
+			failed = min(failed+1, x.Counts.Failed)
+		}
+		return x, err
+	})
 }
