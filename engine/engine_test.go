@@ -14,7 +14,6 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
-	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -185,44 +184,8 @@ func TestSurveyTellsTheTruth(t *testing.T) {
 
 func TestTwoPoliciesTwoKeysOneArtifact(t *testing.T) {
 	s := registrytest.Distribution(t)
-	var digests []v1.Hash
-	for i := range 10 {
-		digests = append(digests, s.Push(t, "app:v"+strconv.Itoa(i), registrytest.Image(t)))
-	}
-	a, b := everything("a"), everything("b")
-	b.Key = "other"
-	h := &house{t: t, server: s, key: newKey(t)}
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.journal = j
-	h.setup, err = engine.NewSetup([]policy.Policy{a, b}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
-		map[string]kms.Signer{"key": h.key, "other": newKey(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Engine = engine.New(engine.Options{Journal: j, Setup: h.setup, Log: logger(t)})
-	if err := h.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.stop)
-	var ids []int64
-	for _, name := range []string{"a", "b"} {
-		x, err := h.Fire(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, x.ID)
-	}
-	for _, id := range ids {
-		wantCounts(t, h.await(id), journal.Succeed, map[string]int64{engine.ReasonSigned: 10})
-	}
-	for _, d := range digests {
-		if n := s.Signatures(t, "app", d); n != 2 {
-			t.Errorf("%s has %d signatures, want one of each key", d, n)
-		}
-	}
+	digests := pushSome(t, s, 10)
+	twoKeys(t, s, everything("a"), everything("b"), map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)}, digests)
 }
 
 func TestKeyFailuresSignNothing(t *testing.T) {
@@ -332,12 +295,7 @@ func TestReload(t *testing.T) {
 	s := registrytest.Distribution(t)
 	s.Push(t, "app:v1", registrytest.Image(t))
 	h := build(t, s, []policy.Policy{everything("old")}, nil)
-	next, err := engine.NewSetup([]policy.Policy{everything("new")}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
-		map[string]kms.Signer{"key": newKey(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Replace(next)
+	h.Replace(newSetup(t, s, everything("new")))
 	if _, err := h.Fire(t.Context(), "old"); !errors.Is(err, engine.ErrPolicy) {
 		t.Errorf("firing a removed policy: %v", err)
 	}

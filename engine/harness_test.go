@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
@@ -212,5 +213,55 @@ func wantCounts(t *testing.T, x journal.Execution, status journal.Status, reason
 	}
 	if x.Counts.Total != total {
 		t.Errorf("%d artifacts in all, want %d (%v)", x.Counts.Total, total, x.Counts.Reasons)
+	}
+}
+
+// newSetup binds policies of registry "test" to that server, with a key of their
+// own.
+func newSetup(t *testing.T, s *registrytest.Server, policies ...policy.Policy) *engine.Setup {
+	t.Helper()
+	setup, err := engine.NewSetup(policies, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
+		map[string]kms.Signer{"key": newKey(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return setup
+}
+
+// twoKeys fires policies a and b, which sign everything with keys of their own
+// at the places that are named, at the same time, and wants both signatures on
+// each of the digests of app.
+func twoKeys(t *testing.T, s *registrytest.Server, a, b policy.Policy, places map[string]*engine.Place, digests []v1.Hash) {
+	t.Helper()
+	a.Name, b.Name, b.Key = "a", "b", "other"
+	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, server: s, key: newKey(t), journal: j}
+	h.setup, err = engine.NewSetup([]policy.Policy{a, b}, places, map[string]kms.Signer{"key": h.key, "other": newKey(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Engine = engine.New(engine.Options{Journal: j, Setup: h.setup, Log: logger(t)})
+	if err := h.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.stop)
+	var ids []int64
+	for _, name := range []string{"a", "b"} {
+		x, err := h.Fire(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, x.ID)
+	}
+	for _, id := range ids {
+		wantCounts(t, h.await(id), journal.Succeed, map[string]int64{engine.ReasonSigned: int64(len(digests))})
+	}
+	for _, d := range digests {
+		if n := s.Signatures(t, "app", d); n != 2 {
+			t.Errorf("%s has %d signatures, want one of each key", d, n)
+		}
 	}
 }

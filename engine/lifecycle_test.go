@@ -123,12 +123,7 @@ func TestReloadWaitsForTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-arrived
-	next, err := engine.NewSetup([]policy.Policy{onlyApp()}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
-		map[string]kms.Signer{"key": newKey(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Replace(next)
+	h.Replace(newSetup(t, s, onlyApp()))
 	release()
 	wantCounts(t, h.await(x.ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 3})
 	wantOneSignatureEach(t, s, digests)
@@ -147,12 +142,7 @@ func TestPolicyEditedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-arrived
-	next, err := engine.NewSetup([]policy.Policy{everything("app")}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
-		map[string]kms.Signer{"key": newKey(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Replace(next)
+	h.Replace(newSetup(t, s, everything("app")))
 	release()
 	if got := h.await(x.ID); got.Status != journal.Stopped || got.Reason != engine.ReasonPolicyChanged {
 		t.Errorf("ended %s %s, want Stopped %s", got.Status, got.Reason, engine.ReasonPolicyChanged)
@@ -176,11 +166,7 @@ func TestPolicyGoneMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-arrived
-		next, err := engine.NewSetup(left, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)}, map[string]kms.Signer{"key": newKey(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Replace(next)
+		h.Replace(newSetup(t, s, left...))
 		release()
 		if got := h.await(x.ID); got.Status != journal.Stopped || got.Reason != reason {
 			t.Errorf("ended %s %s, want Stopped %s", got.Status, got.Reason, reason)
@@ -333,37 +319,8 @@ func TestTwoNamesForOneHost(t *testing.T) {
 	s := registrytest.Distribution(t)
 	digests := pushSome(t, s, 10)
 	a, b := onlyApp(), onlyApp()
-	a.Name, b.Name, b.Registry, b.Key = "a", "b", "alias", "other"
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &house{t: t, server: s, key: newKey(t), journal: j}
-	setup, err := engine.NewSetup([]policy.Policy{a, b}, map[string]*engine.Place{
+	b.Registry = "alias"
+	twoKeys(t, s, a, b, map[string]*engine.Place{
 		"test": engine.NewPlace(open(t, s, nil), 8), "alias": engine.NewPlace(open(t, s, nil), 8),
-	}, map[string]kms.Signer{"key": h.key, "other": newKey(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: logger(t)})
-	if err := h.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(h.stop)
-	var ids []int64
-	for _, name := range []string{"a", "b"} {
-		x, err := h.Fire(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, x.ID)
-	}
-	for _, id := range ids {
-		wantCounts(t, h.await(id), journal.Succeed, map[string]int64{engine.ReasonSigned: 10})
-	}
-	for _, d := range digests {
-		if n := s.Signatures(t, "app", d); n != 2 {
-			t.Errorf("%s has %d signatures, want one of each key", d, n)
-		}
-	}
+	}, digests)
 }

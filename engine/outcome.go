@@ -40,7 +40,7 @@ func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
 
 func (r *run) record(s journal.Subtask, j job) journal.Record {
 	pub := r.policy.signer.Public()
-	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.policy.Version(),
+	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.execution.PolicyVersion,
 		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
 		Tags: s.Tags, Identity: j.subject.Identity, Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
 		Algorithm: pub.Algorithm(), State: journal.Signing}

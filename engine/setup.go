@@ -99,15 +99,6 @@ func (s *Setup) find(name string) (bound, bool) {
 	return s.policies[i], true
 }
 
-// Requests returns what was sent to each registry so far, by its name.
-func (s *Setup) Requests() map[string]registry.Counters {
-	out := make(map[string]registry.Counters, len(s.places))
-	for name, p := range s.places {
-		out[name] = p.registry.Requests()
-	}
-	return out
-}
-
 // acquire makes the caller a user of the Setup; false if it was closed.
 func (s *Setup) acquire() bool {
 	s.mu.Lock()
