@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sealwright/sealwright/engine/budget"
 )
 
 // maxSessions is how many repositories' tokens are remembered.
@@ -23,6 +25,10 @@ const maxSessions = 1024
 // catalogScope is the key of the session that lists repositories. It is no
 // valid repository name.
 const catalogScope = ""
+
+// deletePrefix stands before a repository in the key of the session that
+// deletes there. Others do without that right, which most accounts lack.
+const deletePrefix = "delete "
 
 // An authenticator gets what requests are authorised with: one ping per host,
 // and one token per repository where the host wants tokens.
@@ -63,7 +69,7 @@ func (a *authenticator) session(ctx context.Context, scope string, stale *sessio
 	}
 	// Whoever waits for the token may be a live request, even if the one that
 	// fetches it is not.
-	ctx = WithLane(ctx, Live)
+	ctx = budget.WithLane(ctx, budget.Live)
 	done, err := a.turns.take(ctx, "session "+scope)
 	if err != nil {
 		return nil, err
@@ -92,7 +98,7 @@ func (a *authenticator) login(ctx context.Context, scope string) (*session, erro
 	}
 	var target authn.Resource = a.host
 	if scope != catalogScope {
-		target = a.host.Repo(scope)
+		target = a.host.Repo(strings.TrimPrefix(scope, deletePrefix))
 	}
 	credentials, err := authn.Resolve(ctx, a.keychain, target)
 	if err != nil {
@@ -168,8 +174,12 @@ func (a *authenticator) exchange(ctx context.Context, scope string, credentials 
 ) (*session, error) {
 	scopes := []string{a.host.Scope(ggcr.CatalogScope)}
 	if scope != catalogScope {
-		repository := a.host.Repo(scope)
+		name, deletes := strings.CutPrefix(scope, deletePrefix)
+		repository := a.host.Repo(name)
 		scopes = []string{repository.Scope(ggcr.PushScope), repository.Scope(ggcr.PullScope)}
+		if deletes {
+			scopes = []string{repository.Scope(ggcr.DeleteScope), repository.Scope(ggcr.PushScope)}
+		}
 	}
 	var token *ggcr.Token
 	var err error

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine/budget"
 )
 
 const (
@@ -54,7 +56,7 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	t := &transport{
 		base:      base,
-		budget:    newBudget(cfg.Limits),
+		budget:    budget.New(budget.Limits(cfg.Limits)),
 		tally:     &tally{},
 		host:      host.RegistryStr(),
 		insecure:  cfg.Insecure,

@@ -412,7 +412,7 @@ func TestSlowBodyEndsWithTheDeadline(t *testing.T) {
 	defer cancel()
 	_, err := c.Manifest(ctx, "app", "v1")
 	wants(t, err, context.DeadlineExceeded, "slow body")
-	want(t, c.transport.budget.free, 8, "places free afterwards")
+	want(t, c.transport.budget.Free(), 8, "places free afterwards")
 }
 
 func TestThrottledRegistry(t *testing.T) {

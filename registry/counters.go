@@ -8,7 +8,7 @@ import (
 
 // A Request is a kind of request that was sent.
 type Request struct {
-	Method string // GET, HEAD, POST, PUT
+	Method string // GET, HEAD, POST, PUT, DELETE
 	Status string // of the answer, e.g. "200"; "error" when there was none
 }
 

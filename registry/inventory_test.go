@@ -112,10 +112,7 @@ func TestGenericArtifactsAreBoundedAndEnd(t *testing.T) {
 			break // workers must end
 		}
 	}
-	budget := r.(*generic).transport.budget
-	budget.mu.Lock()
-	want(t, budget.free, 3, "free places once the loop has ended: no worker is left")
-	budget.mu.Unlock()
+	want(t, r.(*generic).transport.budget.Free(), 3, "free places once the loop has ended: no worker is left")
 	if most.Load() > 3 {
 		t.Errorf("%d HEADs at once", most.Load())
 	}

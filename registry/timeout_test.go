@@ -123,7 +123,7 @@ func TestNothingTakesForEver(t *testing.T) {
 					t.Errorf("took %v, want %v", took, least)
 				}
 				want(t, c.Requests().Total(), test.attempts+1, "requests, one of them the ping")
-				want(t, c.transport.budget.free, 8, "places free afterwards")
+				want(t, c.transport.budget.Free(), 8, "places free afterwards")
 			})
 		})
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sealwright/sealwright/engine/budget"
 )
 
 // What is read of an answer's body at most, in bytes.
@@ -33,7 +35,7 @@ const (
 // budget, are counted, retried, and read up to a limit.
 type transport struct {
 	base      http.RoundTripper
-	budget    *budget
+	budget    *budget.Budget
 	tally     *tally
 	host      string // as in URLs
 	insecure  bool
@@ -122,7 +124,10 @@ func scheme(insecure bool) string {
 // attempt sends req once. wait is what the host asked us to wait.
 func (t *transport) attempt(req *http.Request) (resp *http.Response, wait time.Duration, err error) {
 	ctx := req.Context()
-	if err := t.budget.acquire(ctx); err != nil {
+	if err := t.budget.Acquire(ctx); err != nil {
+		if errors.Is(err, budget.ErrPaused) {
+			err = fmt.Errorf("%w: %w", ErrRateLimited, err)
+		}
 		closeBody(req)
 		return nil, 0, err
 	}
@@ -130,7 +135,7 @@ func (t *transport) attempt(req *http.Request) (resp *http.Response, wait time.D
 	bounded, cancel := withTimeout(ctx)
 	end := sync.OnceFunc(func() {
 		cancel()
-		t.budget.release()
+		t.budget.Release()
 	})
 	out, err := t.outgoing(bounded, req)
 	if err != nil {
@@ -147,7 +152,7 @@ func (t *transport) attempt(req *http.Request) (resp *http.Response, wait time.D
 	resp.Body = t.guard(resp, end, func(err error) error { return noAnswer(ctx, err) })
 	wait, throttled := throttling(resp, time.Now())
 	if throttled {
-		t.budget.throttled(sent, wait)
+		t.budget.Throttled(sent, wait)
 	}
 	return resp, wait, nil
 }

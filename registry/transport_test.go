@@ -206,7 +206,7 @@ func TestTransportHonoursRetryAfter(t *testing.T) {
 				if waited := base.at[1]; waited < test.wait || waited > test.wait+300*time.Millisecond {
 					t.Errorf("waited %v, want %v", waited, test.wait)
 				}
-				want(t, rt.budget.current() < DefaultRequestsPerSecond, test.halved, "rate is lowered")
+				want(t, rt.budget.Rate() < DefaultRequestsPerSecond, test.halved, "rate is lowered")
 			})
 		})
 	}
@@ -287,11 +287,7 @@ func TestTransportLimitsBodies(t *testing.T) {
 // back once.
 func TestTransportHoldsItsPlaceUntilTheBodyEnds(t *testing.T) {
 	rt, _ := scripted(t, false, step{status: 200, body: "body"})
-	free := func() int {
-		rt.budget.mu.Lock()
-		defer rt.budget.mu.Unlock()
-		return rt.budget.free
-	}
+	free := rt.budget.Free
 	all := free()
 	for _, end := range []func(io.ReadCloser) error{
 		io.ReadCloser.Close,

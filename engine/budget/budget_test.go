@@ -1,9 +1,10 @@
-package registry
+package budget
 
 import (
 	"context"
 	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -14,13 +15,13 @@ import (
 func TestBudgetNeverExceedsTheRate(t *testing.T) {
 	for _, rate := range []float64{0.2, 1, 7, 50, 333} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBudget(Limits{RequestsPerSecond: rate, Concurrency: 1000})
+			b := New(Limits{RequestsPerSecond: rate, Concurrency: 1000})
 			start := time.Now()
 			for n := 1; n <= 200; n++ {
-				if err := b.acquire(t.Context()); err != nil {
+				if err := b.Acquire(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				b.release()
+				b.Release()
 				elapsed := time.Since(start).Seconds()
 				if allowed := b.burst + rate*elapsed + 1e-6; float64(n) > allowed {
 					t.Fatalf("rate %v: %d requests after %vs, allowed %v", rate, n, elapsed, allowed)
@@ -36,11 +37,11 @@ func TestBudgetNeverExceedsTheRate(t *testing.T) {
 
 func TestBudgetIdleTimeEarnsOnlyTheBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 100, Concurrency: 1000})
+		b := New(Limits{RequestsPerSecond: 100, Concurrency: 1000})
 		time.Sleep(time.Hour)
 		start := time.Now()
 		for range 110 {
-			if err := b.acquire(t.Context()); err != nil {
+			if err := b.Acquire(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -50,13 +51,13 @@ func TestBudgetIdleTimeEarnsOnlyTheBurst(t *testing.T) {
 
 func TestBudgetCapsConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 1e6, Concurrency: 3})
+		b := New(Limits{RequestsPerSecond: 1e6, Concurrency: 3})
 		var under, most int
 		var mu sync.Mutex
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				if err := b.acquire(t.Context()); err != nil {
+				if err := b.Acquire(t.Context()); err != nil {
 					t.Error(err)
 					return
 				}
@@ -68,7 +69,7 @@ func TestBudgetCapsConcurrency(t *testing.T) {
 				mu.Lock()
 				under--
 				mu.Unlock()
-				b.release()
+				b.Release()
 			})
 		}
 		start := time.Now()
@@ -79,15 +80,15 @@ func TestBudgetCapsConcurrency(t *testing.T) {
 }
 
 // queued starts a goroutine that waits in the budget and tells when it may go.
-func queued(ctx context.Context, b *budget, name string, order *[]string, mu *sync.Mutex, wg *sync.WaitGroup) {
+func queued(ctx context.Context, b *Budget, name string, order *[]string, mu *sync.Mutex, wg *sync.WaitGroup) {
 	wg.Go(func() {
-		if b.acquire(ctx) != nil {
+		if b.Acquire(ctx) != nil {
 			return
 		}
 		mu.Lock()
 		*order = append(*order, name)
 		mu.Unlock()
-		b.release()
+		b.Release()
 	})
 	synctest.Wait()
 }
@@ -100,8 +101,8 @@ func TestBudgetLiveGoesBeforeBacklog(t *testing.T) {
 	for name, l := range limits {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBudget(l)
-				if err := b.acquire(t.Context()); err != nil {
+				b := New(l)
+				if err := b.Acquire(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				var order []string
@@ -112,7 +113,7 @@ func TestBudgetLiveGoesBeforeBacklog(t *testing.T) {
 				queued(WithLane(t.Context(), Backlog), b, "backlog 2", &order, &mu, &wg)
 				queued(live, b, "live 1", &order, &mu, &wg)
 				queued(live, b, "live 2", &order, &mu, &wg)
-				b.release()
+				b.Release()
 				wg.Wait()
 				want(t, order, []string{"live 1", "live 2", "backlog 1", "backlog 2"}, "order")
 			})
@@ -122,17 +123,17 @@ func TestBudgetLiveGoesBeforeBacklog(t *testing.T) {
 
 func TestBudgetGivesUpWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 1e6, Concurrency: 1})
-		if err := b.acquire(t.Context()); err != nil {
+		b := New(Limits{RequestsPerSecond: 1e6, Concurrency: 1})
+		if err := b.Acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := b.acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := b.Acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the deadline", err)
 		}
-		b.release()
-		if err := b.acquire(t.Context()); err != nil { // nobody holds the place
+		b.Release()
+		if err := b.Acquire(t.Context()); err != nil { // nobody holds the place
 			t.Error(err)
 		}
 	})
@@ -141,14 +142,14 @@ func TestBudgetGivesUpWithTheContext(t *testing.T) {
 // Many goroutines that give up while they are let through must not take
 // places with them.
 func TestBudgetLosesNoPlaces(t *testing.T) {
-	b := newBudget(Limits{RequestsPerSecond: 1e6, Concurrency: 4})
+	b := New(Limits{RequestsPerSecond: 1e6, Concurrency: 4})
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			go cancel()
-			if b.acquire(ctx) == nil {
-				b.release()
+			if b.Acquire(ctx) == nil {
+				b.Release()
 			}
 		})
 	}
@@ -159,24 +160,24 @@ func TestBudgetLosesNoPlaces(t *testing.T) {
 
 func TestBudgetHalvesOnceAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 100, Concurrency: 100})
+		b := New(Limits{RequestsPerSecond: 100, Concurrency: 100})
 		sent := time.Now()
 		time.Sleep(time.Millisecond)
 		for range 30 { // all of one wave
-			b.throttled(sent, 0)
+			b.Throttled(sent, 0)
 		}
-		want(t, b.current(), 50, "rate after one wave")
+		want(t, b.Rate(), 50, "rate after one wave")
 		time.Sleep(time.Second)
-		want(t, math.Round(b.current()), 55, "rate a second later")
+		want(t, math.Round(b.Rate()), 55, "rate a second later")
 		time.Sleep(8 * time.Second)
-		want(t, math.Round(b.current()), 95, "rate nine seconds later")
+		want(t, math.Round(b.Rate()), 95, "rate nine seconds later")
 		time.Sleep(time.Hour)
-		want(t, b.current(), 100, "rate an hour later")
+		want(t, b.Rate(), 100, "rate an hour later")
 		for range 20 { // wave after wave
-			b.throttled(time.Now(), 0)
+			b.Throttled(time.Now(), 0)
 			time.Sleep(time.Millisecond)
 		}
-		if got := b.current(); got < minRate || got > 2*minRate {
+		if got := b.Rate(); got < minRate || got > 2*minRate {
 			t.Errorf("rate %v, want just above the floor of %v", got, minRate)
 		}
 	})
@@ -184,57 +185,64 @@ func TestBudgetHalvesOnceAndRecovers(t *testing.T) {
 
 func TestBudgetFloorIsNotAboveTheConfiguredRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 0.1, Concurrency: 1})
-		b.throttled(time.Now(), 0)
-		want(t, b.current(), 0.1, "rate")
+		b := New(Limits{RequestsPerSecond: 0.1, Concurrency: 1})
+		b.Throttled(time.Now(), 0)
+		want(t, b.Rate(), 0.1, "rate")
 	})
 }
 
 func TestBudgetPausesForEverybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 100, Concurrency: 100})
+		b := New(Limits{RequestsPerSecond: 100, Concurrency: 100})
 		start := time.Now()
-		b.throttled(start, 30*time.Second)
-		b.throttled(start, 5*time.Second) // the longer pause counts
+		b.Throttled(start, 30*time.Second)
+		b.Throttled(start, 5*time.Second) // the longer pause counts
 		var times []time.Duration
 		for range 3 {
-			if err := b.acquire(WithLane(t.Context(), Live)); err != nil {
+			if err := b.Acquire(WithLane(t.Context(), Live)); err != nil {
 				t.Fatal(err)
 			}
 			times = append(times, time.Since(start).Round(10*time.Millisecond))
 		}
 		want(t, slices.Min(times), 30*time.Second+20*time.Millisecond, "first request: the pause, then one token at half the rate")
-		want(t, math.Round(b.current()), 50, "a pause is no time to recover in")
+		want(t, math.Round(b.Rate()), 50, "a pause is no time to recover in")
 	})
 }
 
 func TestBudgetRefusesThoseWhoCannotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget(Limits{RequestsPerSecond: 0.01, Concurrency: 1})
-		if err := b.acquire(t.Context()); err != nil { // the only token
+		b := New(Limits{RequestsPerSecond: 0.01, Concurrency: 1})
+		if err := b.Acquire(t.Context()); err != nil { // the only token
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		waiting := make(chan error, 1)
-		go func() { waiting <- b.acquire(ctx) }()
+		go func() { waiting <- b.Acquire(ctx) }()
 		synctest.Wait()
 		start := time.Now()
-		b.throttled(start, time.Minute)
-		if err := <-waiting; !errors.Is(err, ErrRateLimited) {
-			t.Errorf("who waited: got %v, want ErrRateLimited", err)
+		b.Throttled(start, time.Minute)
+		if err := <-waiting; !errors.Is(err, ErrPaused) {
+			t.Errorf("who waited: got %v, want ErrPaused", err)
 		}
-		if err := b.acquire(ctx); !errors.Is(err, ErrRateLimited) {
-			t.Errorf("who comes later: got %v, want ErrRateLimited", err)
+		if err := b.Acquire(ctx); !errors.Is(err, ErrPaused) {
+			t.Errorf("who comes later: got %v, want ErrPaused", err)
 		}
 		want(t, time.Since(start), 0, "time until they knew")
 	})
 }
 
 // current returns the rate of now, in requests a second.
-func (b *budget) current() float64 {
+func (b *Budget) current() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.advance(time.Now())
 	return b.rate
+}
+
+func want[T any](t *testing.T, got, want T, what string) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
 }

@@ -1,26 +1,31 @@
-package registry
+// Package budget is how much a server may be asked: a rate and a number of
+// requests under way, cut when the server throttles us. Every request to a
+// registry, a key store or a timestamp authority waits for one. It imports
+// nothing of ours.
+package budget
 
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 )
 
 const (
-	minRate      = 0.5  // requests a second that throttling leaves, unless fewer are configured
+	minRate      = 0.5  // requests a second that throttling leaves, unless fewer are allowed
 	recoveryRate = 0.05 // share of the configured rate that comes back in a second
 	burstSeconds = 0.1  // how much unused rate may be saved up
 )
 
-// A budget is what one registry host may be asked: a rate, as a token bucket,
+// A Budget is what one server may be asked: a rate, as a token bucket,
 // and a number of requests under way. Both are given out in one queue per
 // lane, so that neither lets a backlog request pass a live one.
 //
 // The rate is cut in half when the host throttles us, and grows back steadily
 // to the configured rate, never above.
-type budget struct {
+type Budget struct {
 	mu         sync.Mutex
 	configured float64
 	burst      float64
@@ -41,9 +46,19 @@ type waiter struct {
 	bounded  bool
 }
 
-func newBudget(limits Limits) *budget {
+// Limits are what a server may be asked at most. Both are required.
+type Limits struct {
+	RequestsPerSecond float64
+	Concurrency       int // requests under way at once
+}
+
+// ErrPaused: the server asked for a pause that outlasts the caller's deadline.
+var ErrPaused = errors.New("the server asked us to wait")
+
+// New returns a Budget of these limits.
+func New(limits Limits) *Budget {
 	burst := max(1, limits.RequestsPerSecond*burstSeconds)
-	return &budget{
+	return &Budget{
 		configured: limits.RequestsPerSecond,
 		burst:      burst,
 		rate:       limits.RequestsPerSecond,
@@ -53,9 +68,9 @@ func newBudget(limits Limits) *budget {
 	}
 }
 
-// acquire waits until one request may be sent. The caller releases it when
-// the answer has been read.
-func (b *budget) acquire(ctx context.Context) error {
+// Acquire waits until one request may be sent. The caller calls Release
+// when the answer has been read. It fails with ErrPaused, or as ctx ends.
+func (b *Budget) Acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -88,18 +103,18 @@ func (b *budget) acquire(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// release ends a request under way.
-func (b *budget) release() {
+// Release ends a request under way.
+func (b *Budget) Release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.free++
 	b.dispatch()
 }
 
-// throttled lowers the rate and keeps everybody waiting for pause. sent is
+// Throttled lowers the rate and keeps everybody waiting for pause. sent is
 // when the throttled request was sent: of the many requests under way when
 // the host starts throttling, only the first one halves the rate.
-func (b *budget) throttled(sent time.Time, pause time.Duration) {
+func (b *Budget) Throttled(sent time.Time, pause time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -117,7 +132,7 @@ func (b *budget) throttled(sent time.Time, pause time.Duration) {
 
 // advance brings tokens and rate up to now. A pause earns neither. Tokens are
 // earned at the rate of the start of the step, which is never the higher one.
-func (b *budget) advance(now time.Time) {
+func (b *Budget) advance(now time.Time) {
 	from := b.updated
 	if b.paused.After(from) {
 		from = b.paused
@@ -133,7 +148,7 @@ func (b *budget) advance(now time.Time) {
 
 // dispatch lets through who may be let through now, and sets the alarm for
 // the next. It is called whenever something has changed.
-func (b *budget) dispatch() {
+func (b *Budget) dispatch() {
 	now := time.Now()
 	b.advance(now)
 	if now.Before(b.paused) {
@@ -158,7 +173,7 @@ func (b *budget) dispatch() {
 }
 
 // next returns the queue whose turn it is, nil when nobody waits.
-func (b *budget) next() *list.List {
+func (b *Budget) next() *list.List {
 	for _, lane := range []Lane{Live, Backlog} {
 		if b.queues[lane].Len() > 0 {
 			return &b.queues[lane]
@@ -169,7 +184,7 @@ func (b *budget) next() *list.List {
 
 // refuse turns away those for whom the pause lasts too long: they learn now
 // what waiting would only tell them later.
-func (b *budget) refuse() {
+func (b *Budget) refuse() {
 	for lane := range b.queues {
 		queue := &b.queues[lane]
 		var after *list.Element
@@ -178,15 +193,14 @@ func (b *budget) refuse() {
 			w := e.Value.(*waiter)
 			if w.bounded && w.deadline.Before(b.paused) {
 				queue.Remove(e)
-				w.granted <- fmt.Errorf("the registry asked to wait until %s, which is too late: %w",
-					b.paused.UTC().Format(time.RFC3339), ErrRateLimited)
+				w.granted <- fmt.Errorf("%w until %s, which is too late", ErrPaused, b.paused.UTC().Format(time.RFC3339))
 			}
 		}
 	}
 }
 
 // wake calls dispatch again after d, if anybody waits for that.
-func (b *budget) wake(d time.Duration) {
+func (b *Budget) wake(d time.Duration) {
 	if b.timer != nil {
 		b.timer.Stop()
 	}
@@ -198,4 +212,19 @@ func (b *budget) wake(d time.Duration) {
 		defer b.mu.Unlock()
 		b.dispatch()
 	})
+}
+
+// Rate is how many requests a second may be sent now.
+func (b *Budget) Rate() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(time.Now())
+	return b.rate
+}
+
+// Free is how many requests more could be under way now.
+func (b *Budget) Free() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.free
 }
