@@ -76,6 +76,9 @@ func (l *local) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	return l.key.Sign(rand.Reader, digest, signerOpts(l.public.Algorithm()))
 }
 
+// Version is empty: a file has none.
+func (l *local) Version() string { return "" }
+
 func (l *local) Public() *PublicKey { return l.public }
 
 // Close does nothing: the key leaves memory when it is collected, and Go offers

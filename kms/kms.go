@@ -22,6 +22,9 @@ type Signer interface {
 	// Public returns the public half and the algorithm. It does no I/O and
 	// always returns the same key.
 	Public() *PublicKey
+	// Version is the key store's name of the key version that signs, as far as
+	// the store has versions, else "". It does no I/O and never changes.
+	Version() string
 	// Close releases what the signer holds; signing after it fails with
 	// ErrClosed. Closing again does nothing.
 	Close() error
@@ -29,8 +32,13 @@ type Signer interface {
 
 // Config says which key to open and what is expected of it.
 type Config struct {
-	// URI names the key: "file:/path/to/key.pem" or a scheme of a key store.
+	// URI names the key: "file:/path/to/key.pem" or a scheme of a key store,
+	// with "?version=V" where the store has versions and one is wanted that is
+	// not the current one.
 	URI string
+	// Store is where the key is. Nil for file: keys; else required. All keys of
+	// one store share one *Store, and with it its budget.
+	Store *Store
 	// Algorithm is how the key must sign. Empty means the key's usual one:
 	// P-256 ECDSA_SHA_256, P-384 ECDSA_SHA_384, SM2 SM2DSA_SM3; an RSA key has
 	// no usual one and needs it.
@@ -54,6 +62,22 @@ var (
 	ErrPassword = errors.New("private key needs its password")
 	// ErrInvalidSignature: a signature does not verify.
 	ErrInvalidSignature = errors.New("signature does not verify")
+	// ErrUnsupported: the key store cannot do what is asked, for instance sign
+	// with the algorithm.
+	ErrUnsupported = errors.New("not supported by the key store")
+	// ErrNotFound: the key store has no such key or version.
+	ErrNotFound = errors.New("no such key in the key store")
+	// ErrKeyState: the key is there but may not sign: disabled at the store,
+	// not yet active, about to be deleted, made for another use.
+	ErrKeyState = errors.New("key store does not let the key sign")
+	// ErrDenied: the key store does not know us or does not permit it.
+	ErrDenied = errors.New("denied by the key store")
+	// ErrThrottled: the key store asks for fewer requests; it is tried again
+	// until the caller's deadline.
+	ErrThrottled = errors.New("throttled by the key store")
+	// ErrUnavailable: network, 5xx, or the circuit breaker is open after many of
+	// them; it is tried again until the caller's deadline.
+	ErrUnavailable = errors.New("key store unavailable")
 	// ErrClosed: the signer was closed before it was asked to sign.
 	ErrClosed = errors.New("signer is closed")
 )

@@ -6,8 +6,8 @@ import (
 	"regexp"
 )
 
-// schemes are the key stores of this build, as an error message lists them.
-const schemes = "file:"
+// schemes are the key stores, as an error message lists them.
+const schemes = "file:, awskms://, azurekms://, gcpkms://, hashivault://, openbao://, huaweikms://, tencentkms://, ocikms://, alikms://, pkcs11:, plugin:"
 
 var (
 	schemeRE = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):`)
@@ -28,7 +28,7 @@ func Open(ctx context.Context, cfg Config) (Signer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("opening the key: %w", err)
 	}
-	signer, err := openStore(cfg)
+	signer, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -40,17 +40,25 @@ func Open(ctx context.Context, cfg Config) (Signer, error) {
 }
 
 // openStore is the one place that knows which key stores there are.
-func openStore(cfg Config) (Signer, error) {
+func openStore(ctx context.Context, cfg Config) (Signer, error) {
 	match := schemeRE.FindStringSubmatch(cfg.URI)
 	if match == nil {
 		return nil, fmt.Errorf("key URI has no scheme: %w; allowed: %s", ErrScheme, schemes)
 	}
-	switch scheme := match[1]; scheme {
-	case "file":
+	scheme := match[1]
+	if scheme == "file" {
 		return openFile(cfg)
-	case "awskms", "azurekms", "gcpkms", "hashivault", "pkcs11", "huaweikms", "tencentkms", "ocikms", "alikms":
-		return nil, fmt.Errorf("%s is not in this build: %w; allowed: %s", scheme, ErrScheme, schemes)
-	default:
-		return nil, fmt.Errorf("key URI has the unknown scheme %q: %w; allowed: %s", scheme, ErrScheme, schemes)
 	}
+	open, ok := map[string]func(context.Context, Config) (Signer, error){
+		"hashivault": openVault, "openbao": openVault, "awskms": openAWS, "gcpkms": openGCP, "azurekms": openAzure,
+		"huaweikms": openHuawei, "tencentkms": openTencent, "ocikms": openOCI, "alikms": openAlibaba,
+		"pkcs11": openPKCS11, "plugin": openPlugin,
+	}[scheme]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("key URI has the unknown scheme %q: %w; allowed: %s", scheme, ErrScheme, schemes)
+	case cfg.Store == nil:
+		return nil, fmt.Errorf("opening a key of %s: no key store given", scheme)
+	}
+	return open(ctx, cfg)
 }

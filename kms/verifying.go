@@ -41,6 +41,8 @@ func verifying(inner Signer) *verified {
 
 func (v *verified) Public() *PublicKey { return v.public }
 
+func (v *verified) Version() string { return v.inner.Version() }
+
 func (v *verified) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if err := v.enter(ctx); err != nil {
 		return nil, err
@@ -68,10 +70,30 @@ func (v *verified) Sign(ctx context.Context, message []byte) ([]byte, error) {
 			return nil, fmt.Errorf("signing: %w", a.err)
 		}
 		if err := v.public.Verify(message, a.signature); err != nil {
-			return nil, fmt.Errorf("checking the new signature: %w", err)
+			return nil, fmt.Errorf("checking the new signature: %w", v.explain(ctx, err))
 		}
 		return a.signature, nil
 	}
+}
+
+// A fetcher can ask its store again for the public key of its version.
+type fetcher interface {
+	fetch(ctx context.Context) (*PublicKey, error)
+}
+
+// explain finds out why a signature does not verify: if the key behind the URI
+// is another one by now, that is the news.
+func (v *verified) explain(ctx context.Context, invalid error) error {
+	f, ok := v.inner.(fetcher)
+	if !ok {
+		return invalid
+	}
+	now, err := f.fetch(ctx)
+	if err != nil || now.Fingerprint() == v.public.Fingerprint() {
+		return invalid
+	}
+	return fmt.Errorf("%w: it was opened with fingerprint %s, the store has %s now",
+		ErrKeyMismatch, v.public.Fingerprint(), now.Fingerprint())
 }
 
 // enter takes a slot. Whoever gets it gives it back when the signer inside has

@@ -22,6 +22,7 @@ type stub struct {
 
 func (s *stub) Sign(ctx context.Context, message []byte) ([]byte, error) { return s.sign(ctx, message) }
 func (s *stub) Public() *PublicKey                                       { return s.public }
+func (s *stub) Version() string                                          { return "" }
 func (s *stub) Close() error {
 	if s.close == nil {
 		return nil

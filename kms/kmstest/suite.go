@@ -172,13 +172,16 @@ func strictDER(signature []byte) error {
 }
 
 func publicKey(ctx context.Context, s kms.Signer) error {
-	before := s.Public()
+	before, version := s.Public(), s.Version()
 	if err := signAndVerify(ctx, s, message()); err != nil {
 		return err
 	}
 	after := s.Public()
 	if before.Fingerprint() != after.Fingerprint() || before.Algorithm() != after.Algorithm() {
 		return errors.New("Public changed after signing")
+	}
+	if s.Version() != version {
+		return errors.New("Version changed after signing")
 	}
 	again, err := kms.ParsePublicKey(before.PEM(), before.Algorithm())
 	if err != nil {

@@ -25,6 +25,7 @@ func (b *broken) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	return b.sign(ctx, message)
 }
 func (b *broken) Public() *kms.PublicKey { return b.public() }
+func (b *broken) Version() string        { return "" }
 func (b *broken) Close() error           { b.closed = true; return nil }
 
 // correct returns a signer that keeps every rule, for a test to break one.

@@ -1,0 +1,231 @@
+package kms
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/oracle/oci-go-sdk/v65/common"
+	"github.com/oracle/oci-go-sdk/v65/keymanagement"
+
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// An ociKey signs with one version of one key in an OCI vault.
+type ociKey struct {
+	*ociClient
+	id        string
+	version   string
+	public    *PublicKey
+	algorithm keymanagement.SignDataDetailsSigningAlgorithmEnum
+}
+
+// openOCI opens a key in a vault of Oracle Cloud Infrastructure. Its URI is
+//
+//	ocikms://ocid1.key.REALM.REGION.VAULT.ID[?version=ocid1.keyversion.…]
+//
+// Without a version it is the one that is current now; rotating the key later
+// does not change what signs. The hosts follow from the OCID, unless the key
+// store names another region or an endpoint.
+func openOCI(ctx context.Context, cfg Config) (Signer, error) {
+	ref, err := parseOCI(cfg.URI)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Algorithm != "" {
+		if _, err := ociAlgorithm(cfg.Algorithm); err != nil {
+			return nil, err
+		}
+	}
+	client, err := newOCIClient(cfg.Store, ref)
+	if err != nil {
+		return nil, fmt.Errorf("setting up the OCI vault: %w", err)
+	}
+	key, err := client.open(ctx, ref, cfg.Algorithm)
+	if err != nil {
+		return nil, fmt.Errorf("opening the OCI key %s: %w", ref.id, err)
+	}
+	return key, nil
+}
+
+// open finds out which version signs and whether it can do so with alg.
+func (c *ociClient) open(ctx context.Context, ref ociRef, alg policy.Algorithm) (*ociKey, error) {
+	current, err := c.describe(ctx, ref.id)
+	if err != nil {
+		return nil, fmt.Errorf("describing the key: %w", err)
+	}
+	k := &ociKey{ociClient: c, id: ref.id, version: ref.version}
+	if k.version == "" {
+		k.version = current
+	}
+	if k.public, err = k.publicKey(ctx, alg); err != nil {
+		return nil, err
+	}
+	if k.algorithm, err = ociAlgorithm(k.public.Algorithm()); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// describe returns the key's current version and refuses a key that may not
+// sign.
+func (c *ociClient) describe(ctx context.Context, id string) (string, error) {
+	request := keymanagement.GetKeyRequest{KeyId: &id}
+	var out keymanagement.GetKeyResponse
+	if err := c.get(ctx, "describe", "/20180608/keys/{keyId}", request, &out); err != nil {
+		return "", err
+	}
+	switch {
+	case deref(out.Id) != id || !ociVersionRE.MatchString(deref(out.CurrentKeyVersion)) || out.KeyShape == nil:
+		return "", notUnderstood("it describes no key or another one")
+	case out.LifecycleState != keymanagement.KeyLifecycleStateEnabled:
+		return "", &StoreError{Kind: ErrKeyState, Code: "lifecycleState", Message: fmt.Sprintf("is %s; allowed: ENABLED", out.LifecycleState)}
+	case out.KeyShape.Algorithm == keymanagement.KeyShapeAlgorithmAes:
+		return "", fmt.Errorf("%w: it is an AES key; allowed: RSA, ECDSA", ErrKeyMismatch)
+	}
+	return *out.CurrentKeyVersion, nil
+}
+
+func (k *ociKey) publicKey(ctx context.Context, alg policy.Algorithm) (*PublicKey, error) {
+	request := keymanagement.GetKeyVersionRequest{KeyId: &k.id, KeyVersionId: &k.version}
+	var out keymanagement.GetKeyVersionResponse
+	if err := k.get(ctx, "public_key", "/20180608/keys/{keyId}/keyVersions/{keyVersionId}", request, &out); err != nil {
+		return nil, fmt.Errorf("reading the public key: %w", err)
+	}
+	switch state := out.LifecycleState; {
+	case deref(out.Id) != k.version || deref(out.KeyId) != k.id:
+		return nil, fmt.Errorf("reading the public key: %w: the answer is about another version", ErrKeyMismatch)
+	case state != "" && state != keymanagement.KeyVersionLifecycleStateEnabled:
+		return nil, fmt.Errorf("reading the public key: %w",
+			&StoreError{Kind: ErrKeyState, Code: "lifecycleState of the version", Message: fmt.Sprintf("is %s; allowed: ENABLED", state)})
+	}
+	public, err := ParsePublicKey([]byte(deref(out.PublicKey)), alg)
+	if err != nil {
+		return nil, fmt.Errorf("reading the public key: %w", err)
+	}
+	return public, nil
+}
+
+// Sign always sends a digest: the vault takes messages of up to 4096 bytes only.
+func (k *ociKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	digest, err := k.public.digest(message)
+	if err != nil {
+		return nil, fmt.Errorf("digesting the message: %w", err)
+	}
+	request := keymanagement.SignRequest{SignDataDetails: keymanagement.SignDataDetails{
+		Message:          common.String(base64.StdEncoding.EncodeToString(digest)),
+		KeyId:            &k.id,
+		KeyVersionId:     &k.version,
+		SigningAlgorithm: k.algorithm,
+		MessageType:      keymanagement.SignDataDetailsMessageTypeDigest,
+	}}
+	var out keymanagement.SignResponse
+	if err := k.post(ctx, "sign", "/20180608/sign", request, &out); err != nil {
+		return nil, err
+	}
+	switch {
+	case deref(out.KeyId) != k.id || deref(out.KeyVersionId) != k.version:
+		return nil, fmt.Errorf("%w: the vault signed with another version", ErrKeyMismatch)
+	case string(out.SigningAlgorithm) != string(k.algorithm):
+		return nil, fmt.Errorf("%w: the vault signed with %s, not %s", ErrKeyMismatch, plain(string(out.SigningAlgorithm)), k.algorithm)
+	}
+	signature, err := base64.StdEncoding.DecodeString(deref(out.Signature))
+	if err != nil {
+		return nil, notUnderstood("its signature is no base64")
+	}
+	return signature, nil
+}
+
+func (k *ociKey) Public() *PublicKey { return k.public }
+
+// Version is the OCID of the key version.
+func (k *ociKey) Version() string { return k.version }
+
+// Close does nothing: connections belong to the store.
+func (k *ociKey) Close() error { return nil }
+
+// fetch implements fetcher.
+func (k *ociKey) fetch(ctx context.Context) (*PublicKey, error) {
+	return k.publicKey(ctx, k.public.Algorithm())
+}
+
+// An ociClient sends requests about the keys of one vault.
+type ociClient struct {
+	store              *Store
+	login              *renewable[ociIdentity]
+	crypto, management common.BaseClient
+}
+
+func newOCIClient(store *Store, ref ociRef) (*ociClient, error) {
+	crypto, management, err := ref.endpoints(store.config)
+	if err != nil {
+		return nil, err
+	}
+	find, err := ociFinder(store)
+	if err != nil {
+		return nil, err
+	}
+	base := common.DefaultBaseClientWithSigner(nil)
+	base.HTTPClient = &exchange{client: store.client(), refusal: ociRefusal}
+	base.Configuration = common.CustomClientConfiguration{} // the store retries and breaks circuits
+	c := &ociClient{store: store, crypto: base, management: base}
+	c.login = newRenewable(find, sameOCIIdentity, func(e *StoreError) bool { return e.Code == "NotAuthenticated" })
+	c.crypto.Host, c.management.Host = crypto, management
+	return c, nil
+}
+
+// An ociRequest is one of keymanagement's.
+type ociRequest interface {
+	HTTPRequest(method, path string, body *common.OCIReadSeekCloser, headers map[string]string) (http.Request, error)
+}
+
+func (c *ociClient) get(ctx context.Context, op, path string, request ociRequest, out any) error {
+	return c.login.ask(ctx, c.store, op, func(ctx context.Context, as *ociIdentity) error {
+		return ociSend(ctx, c.management, as, http.MethodGet, path, request, out)
+	})
+}
+
+func (c *ociClient) post(ctx context.Context, op, path string, request ociRequest, out any) error {
+	return c.login.ask(ctx, c.store, op, func(ctx context.Context, as *ociIdentity) error {
+		return ociSend(ctx, c.crypto, as, http.MethodPost, path, request, out)
+	})
+}
+
+// deref is the value of an optional field, empty if it is missing.
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// ociAlgorithm is the vault's name of alg.
+func ociAlgorithm(alg policy.Algorithm) (keymanagement.SignDataDetailsSigningAlgorithmEnum, error) {
+	names := map[policy.Algorithm]keymanagement.SignDataDetailsSigningAlgorithmEnum{
+		policy.ECDSASHA256:    keymanagement.SignDataDetailsSigningAlgorithmEcdsaSha256,
+		policy.ECDSASHA384:    keymanagement.SignDataDetailsSigningAlgorithmEcdsaSha384,
+		policy.RSAPSSSHA256:   keymanagement.SignDataDetailsSigningAlgorithmSha256RsaPkcsPss,
+		policy.RSAPSSSHA384:   keymanagement.SignDataDetailsSigningAlgorithmSha384RsaPkcsPss,
+		policy.RSAPSSSHA512:   keymanagement.SignDataDetailsSigningAlgorithmSha512RsaPkcsPss,
+		policy.RSAPKCS1SHA256: keymanagement.SignDataDetailsSigningAlgorithmSha256RsaPkcs1V15,
+		policy.RSAPKCS1SHA384: keymanagement.SignDataDetailsSigningAlgorithmSha384RsaPkcs1V15,
+		policy.RSAPKCS1SHA512: keymanagement.SignDataDetailsSigningAlgorithmSha512RsaPkcs1V15,
+	}
+	name, ok := names[alg]
+	if !ok {
+		return "", fmt.Errorf("algorithm %s is %w; OCI vaults have: %s", alg, ErrUnsupported, algorithmNames(names))
+	}
+	return name, nil
+}
+
+// algorithmNames lists the algorithms that a store has a name for, in the
+// order of policy.Algorithms.
+func algorithmNames[N any](names map[policy.Algorithm]N) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(policy.Algorithms), func(alg string) bool {
+		_, ok := names[policy.Algorithm(alg)]
+		return !ok
+	}), ", ")
+}
