@@ -11,19 +11,23 @@ BINARY  := dist/sealwright
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the static binary dist/sealwright
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/sealwright
+
+.PHONY: build-pkcs11
+build-pkcs11: ## Build dist/sealwright-pkcs11, for keys on PKCS#11 tokens (needs a C compiler)
+	CGO_ENABLED=1 go build -trimpath -ldflags '$(LDFLAGS)' -o dist/sealwright-pkcs11 ./cmd/sealwright-pkcs11
 
 .PHONY: demo
 demo: build ## Do the whole job on embedded defaults, in seconds
 	$(BINARY) demo
 
 .PHONY: test
-test: ## Run all tests, with the race detector (needs PostgreSQL and OpenSSL: installs them)
-	.ci/tools.sh postgres openssl >/dev/null
+test: ## Run all tests, with the race detector (needs PostgreSQL, OpenSSL, SoftHSM: installs them)
+	.ci/tools.sh postgres openssl softhsm >/dev/null
 	go test -race ./...
 
 .PHONY: check

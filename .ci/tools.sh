@@ -12,8 +12,9 @@
 set -euo pipefail
 
 usage="usage: ${0##*/} TOOL...
-  built with Go:    cosign2 cosign3 registry crane golangci-lint govulncheck
+  built with Go:    cosign2 cosign3 notation registry crane golangci-lint govulncheck
   Debian packages:  podman runc buildah systemd-nspawn openssl postgres (the directory of initdb and postgres)
+                    softhsm (SOFTHSM2, and its module SOFTHSM2_MODULE) opensc (pkcs11-tool)
   from Debian 13:   skopeo rootfs (the directory of a tree with systemd 257, to boot with systemd-nspawn)
 cache: \$SEALWRIGHT_TOOLS, else \$XDG_CACHE_HOME/sealwright/tools, else ~/.cache/sealwright/tools"
 
@@ -57,6 +58,24 @@ go_tool() {
 # no C compiler is needed, and the same file runs inside a scratch image or the rootfs below.
 go_install() {
 	(cd "$scratch" && GOBIN=$scratch GOWORK=off GOFLAGS=-mod=readonly CGO_ENABLED=0 GOOS='' GOARCH='' go install "$1") >&2
+}
+
+# go_built TOOL MODULE VERSION PACKAGE is go_tool for a module whose list of versions a proxy does not give: go install wants
+# to see it, a module that requires the version does not.
+go_built() {
+	local tool=$1 module=$2 version=$3 package=$4
+	local dir=$cache/$tool-${version#v} name=${4##*/}
+	if [[ ! -x $dir/$name ]]; then
+		command -v go >/dev/null || fail "$tool: go is not on PATH"
+		say "building $package@$version"
+		mkdir -p "$scratch/$tool"
+		(cd "$scratch/$tool" && export GOWORK=off GOFLAGS=-mod=mod CGO_ENABLED=0 GOOS='' GOARCH='' &&
+			go mod init tool && go mod edit -require="$module@$version" && go build -o "$scratch/$name" "$package") >&2 ||
+			fail "$tool: building $package@$version failed"
+		mkdir -p "$dir"
+		mv -f "$scratch/$name" "$dir/$name"
+	fi
+	found "$tool" "$dir/$name"
 }
 
 # apt_install TOOL PACKAGE...
@@ -121,6 +140,15 @@ postgres_tool() {
 	found postgres "$dir"
 }
 
+# softhsm_tool also prints SoftHSM's PKCS#11 module, which is a library and on no PATH.
+softhsm_tool() {
+	local module=/usr/lib/softhsm/libsofthsm2.so
+	if [[ ! -e $module ]] || ! command -v softhsm2-util >/dev/null; then apt_install softhsm softhsm2; fi
+	[[ -e $module ]] || fail "softhsm: softhsm2 installed, but there is no $module"
+	found softhsm2 "$(command -v softhsm2-util)"
+	found softhsm2-module "$module"
+}
+
 # debian13 TOOL VARIANT PACKAGES DIRECTORY fills DIRECTORY with PACKAGES (comma-separated) of Debian 13, from Debian's mirror.
 # mmdebstrap takes 25 seconds and 120 MB for the rootfs where debootstrap --variant=minbase takes 90 and 240: it leaves apt out.
 debian13() {
@@ -179,6 +207,7 @@ for tool in "$@"; do
 	cosign2) go_tool cosign2 github.com/sigstore/cosign/v2/cmd/cosign v2.6.5 ;;
 	cosign3) go_tool cosign3 github.com/sigstore/cosign/v3/cmd/cosign v3.1.3 ;;
 	registry) go_tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2 ;;
+	notation) go_built notation github.com/notaryproject/notation v1.3.2 github.com/notaryproject/notation/cmd/notation ;;
 	crane) go_tool crane github.com/google/go-containerregistry/cmd/crane v0.22.1 ;;
 	golangci-lint) go_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.12.2 ;;
 	govulncheck) go_tool govulncheck golang.org/x/vuln/cmd/govulncheck v1.8.0 ;;
@@ -188,6 +217,8 @@ for tool in "$@"; do
 	runc) apt_tool runc runc runc ;;
 	systemd-nspawn | systemd-container) apt_tool "$tool" systemd-nspawn systemd-container ;;
 	postgres) postgres_tool ;;
+	softhsm) softhsm_tool ;;
+	opensc) apt_tool opensc pkcs11-tool opensc ;;
 	rootfs) rootfs_tool ;;
 	skopeo) skopeo_tool ;;
 	*) fail "unknown tool: $tool
