@@ -5,10 +5,14 @@ import (
 	"fmt"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // A Verified is one valid signature.
 type Verified struct {
+	// Format is how it is laid out.
+	Format policy.Format
 	// Identity is what the signature says the repository is called. It is the
 	// caller's to judge whether that is the right one.
 	Identity string

@@ -34,25 +34,25 @@ var recorded = []struct {
 	{
 		"distribution-prod-svc0000", "sha256:c7fe02761a617aba8926d823e37b0d754bf15b5a590ffb25266ca316463c8f0d",
 		Subject{
-			"prod/svc0000",
-			v1.Hash{Algorithm: "sha256", Hex: "b5dbeb157ece895344f411db9f09c51fadfdcaed7f0231836bb9933647bc4502"},
-			"127.0.0.1:5100/prod/svc0000",
+			Repository: "prod/svc0000",
+			Digest:     v1.Hash{Algorithm: "sha256", Hex: "b5dbeb157ece895344f411db9f09c51fadfdcaed7f0231836bb9933647bc4502"},
+			Identity:   "127.0.0.1:5100/prod/svc0000",
 		},
 	},
 	{
 		"distribution-staging-svc0001", "sha256:6c37c7de2a99a81cbca6e5e51038c002101b8d24444ed39c690b8a85382f80e6",
 		Subject{
-			"staging/svc0001",
-			v1.Hash{Algorithm: "sha256", Hex: "6cbe7a9abe28ad7cd595b05de4135a9b7b8bec1558d384e89094061eba992e11"},
-			"127.0.0.1:5100/staging/svc0001",
+			Repository: "staging/svc0001",
+			Digest:     v1.Hash{Algorithm: "sha256", Hex: "6cbe7a9abe28ad7cd595b05de4135a9b7b8bec1558d384e89094061eba992e11"},
+			Identity:   "127.0.0.1:5100/staging/svc0001",
 		},
 	},
 	{
 		"zot-library-svc0003", "sha256:230ba6919ecd5c598a81101ba24e0357fcdfd749df066c6cec2bd0c9b141094a",
 		Subject{
-			"library/svc0003",
-			v1.Hash{Algorithm: "sha256", Hex: "9c75da5131cb3dedab089c47cdf02c4abe345a8958d7e64bbc5dedb23ea82fe2"},
-			"127.0.0.1:5110/library/svc0003",
+			Repository: "library/svc0003",
+			Digest:     v1.Hash{Algorithm: "sha256", Hex: "9c75da5131cb3dedab089c47cdf02c4abe345a8958d7e64bbc5dedb23ea82fe2"},
+			Identity:   "127.0.0.1:5110/library/svc0003",
 		},
 	},
 }

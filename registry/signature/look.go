@@ -28,10 +28,14 @@ type Look struct {
 	Signed bool
 	// Signature is the key's, when Signed.
 	Signature []byte
-	// Manifest is what the tag held, when Present: the base to which a
+	// Manifest is the one that holds the signature, when Signed. In the cosign
+	// format it is what the tag held, when Present: the base to which a
 	// signature is added.
 	Manifest registry.Manifest
-	// Present: the tag exists.
+	// Immutable: it is not there, and the registry has refused to change its tag
+	// since the process started.
+	Immutable bool
+	// Present: the tag of the cosign format exists.
 	Present bool
 	// Ours counts the key's valid signatures over the subject, Others the
 	// layers that are none (also those that needed no look, because an

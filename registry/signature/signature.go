@@ -11,9 +11,15 @@ import (
 type Subject struct {
 	Repository string  // full name, without the host: where the signature is stored
 	Digest     v1.Hash // of the signed manifest
+	MediaType  string  // of the signed manifest; Notary Project signatures say it
+	Size       int64   // of the signed manifest, in bytes; likewise
 	// Identity is the repository's public name, host/namespace/repository,
 	// that is written into the signature; never a tag.
 	Identity string
+	// Elsewhere is the repository of the same registry where signatures of the
+	// cosign format go if their tag cannot be changed in Repository. Empty:
+	// nowhere.
+	Elsewhere string
 }
 
 // A Verifier is the public half of a key. kms.PublicKey is one.
