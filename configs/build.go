@@ -3,8 +3,6 @@ package configs
 import (
 	"slices"
 	"strings"
-
-	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // What a configuration may name, and what of it works in this build. A word
@@ -17,17 +15,13 @@ func kinds() []Kind {
 
 func kindsInBuild() []Kind { return []Kind{Generic, Distribution, OCILayout} }
 
-func formatsInBuild() []policy.Format { return []policy.Format{policy.FormatCosign} }
-
 // schemes are how the URIs of keys begin.
 func schemes() []string {
 	return []string{
-		"file:", "awskms://", "azurekms://", "gcpkms://", "hashivault://", "pkcs11:",
-		"huaweikms://", "tencentkms://", "ocikms://", "alikms://",
+		"file:", "awskms://", "azurekms://", "gcpkms://", "hashivault://", "openbao://", "pkcs11:",
+		"huaweikms://", "tencentkms://", "ocikms://", "alikms://", "plugin:",
 	}
 }
-
-func schemesInBuild() []string { return []string{"file:"} }
 
 func roles() []Role { return []Role{Viewer, Operator, Admin} }
 

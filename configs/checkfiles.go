@@ -27,8 +27,25 @@ func (c *Config) CheckFiles() error {
 		check(at, "auth.docker_config", fileProblem(r.Auth.DockerConfig), "a Docker config.json")
 		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), privateFileAllowed)
 	}
+	for i := range c.KeyStores {
+		s, at := &c.KeyStores[i], c.root.item("key_stores", i)
+		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
+		check(at, "plugin", fileProblem(s.Plugin), "a program")
+		check(at, "auth.token_file", secretProblem(s.Auth.TokenFile), privateFileAllowed)
+		check(at, "auth.secret_id_file", secretProblem(s.Auth.SecretIDFile), privateFileAllowed)
+		check(at, "auth.jwt_file", fileProblem(s.Auth.JWTFile), "a service account token")
+		check(at, "auth.secret_key_file", secretProblem(s.Auth.SecretKeyFile), privateFileAllowed)
+		check(at, "auth.config_file", secretProblem(s.Auth.ConfigFile), privateFileAllowed)
+	}
+	for i := range c.Policies {
+		for j, a := range c.Policies[i].Timestamp {
+			check(c.policyPlace(i), fmt.Sprintf("timestamp[%d].ca", j), fileProblem(a.CA), "PEM certificates")
+		}
+		check(c.policyPlace(i), "transparency_log_key", fileProblem(c.Policies[i].TransparencyLogKey), "a PEM public key")
+	}
 	for i := range c.Keys {
 		k, at := &c.Keys[i], c.root.item("keys", i)
+		check(at, "certificate_chain", fileProblem(k.CertificateChain), "PEM certificates, leaf first")
 		check(at, "uri", secretProblem(k.File()), privateFileAllowed)
 		check(at, "password_file", secretProblem(k.PasswordFile), privateFileAllowed)
 		if k.PasswordEnv != "" && os.Getenv(k.PasswordEnv) == "" {

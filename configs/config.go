@@ -21,6 +21,8 @@ const (
 type Config struct {
 	// Registries are where artifacts are found and signatures are put.
 	Registries []Registry `yaml:"registries,omitempty"`
+	// KeyStores are where keys are that are not in files.
+	KeyStores []KeyStore `yaml:"key_stores,omitempty"`
 	// Keys are what policies sign with.
 	Keys []Key `yaml:"keys,omitempty"`
 	// Policies say what must be signed. Load appends those of the policy files.
@@ -116,8 +118,11 @@ type Key struct {
 	// Aliases are other names of the key, such as the id that a vendor's API
 	// gives it.
 	Aliases []string `yaml:"aliases,omitempty"`
-	// URI names the key: file:/PATH.
+	// URI names the key: file:/PATH, or a key of a key store.
 	URI string `yaml:"uri"`
+	// Store is the name of the key store. Default: what the vendor's usual
+	// environment variables describe.
+	Store string `yaml:"store,omitempty"`
 	// Algorithm is how the key signs. Empty means the key's usual one; an RSA key
 	// has none.
 	Algorithm policy.Algorithm `yaml:"algorithm,omitempty"`
@@ -132,8 +137,17 @@ type Key struct {
 	// Versions are the URIs of other versions of the key, by the id that a
 	// vendor's API gives them.
 	Versions map[string]string `yaml:"versions,omitempty"`
+	// CertificateChain is the path of the PEM chain of the key's certificate, leaf
+	// first. Formats notation-jws and notation-cose need it.
+	CertificateChain string `yaml:"certificate_chain,omitempty"`
+	// CertificateWindow is how long the certificate must still be valid for the
+	// key to sign: a duration in hours or days, such as 168h or 7d. Default 24h.
+	CertificateWindow string `yaml:"certificate_window,omitempty"`
 	// Disabled means that the key must not sign. Default false.
 	Disabled bool `yaml:"disabled,omitempty"`
+	// DisableFile is the path of a file that, as long as it is there, keeps the
+	// key from signing.
+	DisableFile string `yaml:"disable_file,omitempty"`
 }
 
 // TLS is a certificate and its private key.

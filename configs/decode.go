@@ -52,6 +52,9 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	case reflect.Struct:
 		d.mapping(n, v, path)
 	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[policy.Timestamps]() && n.Kind == yaml.MappingNode {
+			n = &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: n.Line, Column: n.Column, Content: []*yaml.Node{n}}
+		}
 		d.list(n, v, path)
 	case reflect.Map:
 		d.table(n, v, path)

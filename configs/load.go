@@ -224,9 +224,19 @@ func (c *Config) resolvePaths(directory string) {
 		r := &c.Registries[i]
 		resolve(&r.Storage, &r.Auth.DockerConfig, &r.Auth.PasswordFile)
 	}
+	for i := range c.KeyStores {
+		s := &c.KeyStores[i]
+		resolve(&s.CAFile, &s.Helper, &s.Auth.TokenFile, &s.Auth.SecretIDFile, &s.Auth.JWTFile, &s.Auth.SecretKeyFile, &s.Auth.ConfigFile)
+	}
+	for i := range c.Policies {
+		for j := range c.Policies[i].Timestamp {
+			resolve(&c.Policies[i].Timestamp[j].CA)
+		}
+		resolve(&c.Policies[i].TransparencyLogKey)
+	}
 	for i := range c.Keys {
 		k := &c.Keys[i]
-		resolve(&k.PasswordFile)
+		resolve(&k.PasswordFile, &k.CertificateChain, &k.DisableFile)
 		k.URI = resolveURI(k.URI, directory)
 		for id, uri := range k.Versions {
 			k.Versions[id] = resolveURI(uri, directory)

@@ -57,11 +57,15 @@ func generateSchema(t *testing.T) []byte {
 func wordSchema(t reflect.Type) *generator.Schema {
 	words := map[reflect.Type][]string{
 		reflect.TypeFor[Kind]():               strings.Split(join(kinds()), ", "),
+		reflect.TypeFor[StoreKind]():          strings.Split(join(storeKinds()), ", "),
 		reflect.TypeFor[Role]():               strings.Split(join(roles()), ", "),
 		reflect.TypeFor[policy.TriggerType](): policy.TriggerTypes,
 		reflect.TypeFor[policy.IndexMode]():   policy.IndexModes,
 		reflect.TypeFor[policy.Format]():      policy.Formats,
 		reflect.TypeFor[policy.Algorithm]():   policy.Algorithms,
+	}
+	if t == reflect.TypeFor[policy.Timestamps]() {
+		return timestampSchema()
 	}
 	if t == reflect.TypeFor[policy.Selector]() {
 		return selectorSchema()
@@ -74,6 +78,14 @@ func wordSchema(t reflect.Type) *generator.Schema {
 		s.Enum = append(s.Enum, w)
 	}
 	return s
+}
+
+func timestampSchema() *generator.Schema {
+	fields := generator.NewProperties()
+	fields.Set("url", &generator.Schema{Type: "string"})
+	fields.Set("ca", &generator.Schema{Type: "string"})
+	one := &generator.Schema{Type: "object", Properties: fields, Required: []string{"url", "ca"}, AdditionalProperties: generator.FalseSchema}
+	return &generator.Schema{OneOf: []*generator.Schema{one, {Type: "array", Items: one}}}
 }
 
 func selectorSchema() *generator.Schema {

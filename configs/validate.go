@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,7 +18,7 @@ type validator struct {
 	undecoded  map[string]undecoded // by file
 	overflowed bool                 // a file stands for too many values to go on
 
-	registryNames, keyNames names
+	registryNames, keyNames, storeNames names
 }
 
 // undecoded are the fields of one file that could not be decoded, and all
@@ -106,7 +105,7 @@ func (n *names) add(name string) {
 	}
 }
 
-// declared sets the names that registries and keys go by.
+// declared sets the names that registries, keys and key stores go by.
 func (v *validator) declared() {
 	root := v.config.root
 	newNames := func(field string) names {
@@ -126,10 +125,15 @@ func (v *validator) declared() {
 		}
 		keys.unknown = keys.unknown || k.Name == "" && v.consequence(at.in("name")) || v.consequence(at.in("aliases"))
 	}
-	v.registryNames, v.keyNames = registries, keys
+	stores := newNames("key_stores")
+	for i, s := range v.config.KeyStores {
+		stores.add(s.Name)
+		stores.unknown = stores.unknown || s.Name == "" && v.consequence(root.item("key_stores", i).in("name"))
+	}
+	v.registryNames, v.keyNames, v.storeNames = registries, keys, stores
 }
 
-// reference checks that a registry or key is declared. Where a name among the
+// reference checks that a registry, key or key store is declared. Where a name among the
 // declarations could not be read, nothing is said.
 func (v *validator) reference(p place, field, value string, to names) {
 	if value == "" || to.set[value] || to.unknown {
@@ -147,6 +151,7 @@ func (v *validator) validate() {
 	c := v.config
 	v.declared()
 	v.registries()
+	v.keyStores()
 	v.keys()
 	v.allPolicies()
 	v.state(c.State)
@@ -168,10 +173,26 @@ func (v *validator) allPolicies() {
 		}
 		v.reference(at, "registry", p.Registry, v.registryNames)
 		v.reference(at, "key", p.Key, v.keyNames)
-		for j, f := range p.Formats {
-			if slices.Contains(policy.Formats, string(f)) && !slices.Contains(formatsInBuild(), f) {
-				v.add(at, fmt.Sprintf("formats[%d]", j), quote(string(f))+" "+notInBuild, join(formatsInBuild()))
-			}
+		v.formats(at, p)
+	}
+}
+
+// formats refuses formats that the policy's key cannot make.
+func (v *validator) formats(at place, p *policy.Policy) {
+	k, ok := v.config.Key(p.Key)
+	if !ok {
+		return
+	}
+	for j, f := range p.SignatureFormats() {
+		field := fmt.Sprintf("formats[%d]", j)
+		if len(p.Formats) == 0 {
+			field = "key"
+		}
+		switch why := f.Impossible(k.Algorithm); {
+		case why != "":
+			v.add(at, field, fmt.Sprintf("%s cannot be made with key %s (%s): %s", f, quote(k.Name), k.Algorithm, why), "another format, or another key")
+		case f.IsNotation() && k.CertificateChain == "":
+			v.add(at, field, fmt.Sprintf("%s needs a certificate, and key %s has no certificate_chain", f, quote(k.Name)), "another format, or a key with certificate_chain")
 		}
 	}
 }

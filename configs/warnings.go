@@ -29,13 +29,17 @@ func (c *Config) Warnings() []Fault {
 		}
 	}
 	for i := range c.Policies {
-		at := place{path: fmt.Sprintf("policies[%d]", i)}
-		if i < len(c.policies) {
-			at = c.policies[i]
-		}
-		c.warnAbout(&c.Policies[i], at, warn)
+		c.warnAbout(&c.Policies[i], c.policyPlace(i), warn)
 	}
 	return warnings.sorted()
+}
+
+// policyPlace is where policy i stands.
+func (c *Config) policyPlace(i int) place {
+	if i < len(c.policies) {
+		return c.policies[i]
+	}
+	return place{path: fmt.Sprintf("policies[%d]", i)}
 }
 
 func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, problem, advice string)) {
@@ -46,7 +50,7 @@ func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, probl
 		if k.Disabled && p.IsEnabled() {
 			warn(at.in("key"), fmt.Sprintf("%s is disabled: nothing will be signed", quote(k.Name)), "an enabled key, or enabled: false")
 		}
-		if slices.Contains(p.SignatureFormats(), policy.FormatCosign) {
+		if slices.Contains(p.SignatureFormats(), policy.FormatCosign) || slices.Contains(p.SignatureFormats(), policy.FormatBundle) {
 			if problem, advice := cosignProblem(k.Algorithm); problem != "" {
 				warn(at.in("key"), problem, advice)
 			}

@@ -32,6 +32,21 @@ type Policy struct {
 	Key string `yaml:"key" json:"key"`
 	// Formats are the signature layouts to write, each once. Empty means cosign.
 	Formats []Format `yaml:"formats,omitempty" json:"formats,omitempty"`
+	// Timestamp are RFC 3161 authorities that attest when a signature was made,
+	// in the formats that carry a timestamp: bundle and notation.
+	Timestamp Timestamps `yaml:"timestamp,omitempty" json:"timestamp,omitempty"`
+	// TransparencyLog is the URL of a Rekor server in which bundles are entered.
+	// Empty: none. What is entered is public to all who can read the log.
+	TransparencyLog string `yaml:"transparency_log,omitempty" json:"transparency_log,omitempty"`
+	// TransparencyLogKey is the path of a PEM file with the log's public key,
+	// ECDSA P-256 or Ed25519. Empty: an entry has to prove that it is in a log,
+	// whoever signed for that log.
+	TransparencyLogKey string `yaml:"transparency_log_key,omitempty" json:"transparency_log_key,omitempty"`
+	// SignatureRepository is where signatures of the cosign format go if the
+	// registry refuses to change their tag in the image's own repository: the
+	// name of a repository, in which {repository} stands for the image's. Empty:
+	// nowhere else.
+	SignatureRepository string `yaml:"signature_repository,omitempty" json:"signature_repository,omitempty"`
 	// Domain replaces the registry's host in the identity that is signed.
 	// Empty means the registry's host.
 	Domain string `yaml:"domain,omitempty" json:"domain,omitempty"`
@@ -116,17 +131,3 @@ const (
 
 // IndexModes lists the allowed values of Policy.Index.
 var IndexModes = []string{string(IndexOnly), string(IndexChildren), string(IndexBoth)}
-
-// Format is how a signature is laid out in the registry.
-type Format string
-
-// The signature formats.
-const (
-	FormatCosign       Format = "cosign"        // simple signing, tag sha256-<hex>.sig
-	FormatBundle       Format = "bundle"        // sigstore bundle v0.3
-	FormatNotationJWS  Format = "notation-jws"  // Notary Project, JWS envelope
-	FormatNotationCOSE Format = "notation-cose" // Notary Project, COSE envelope
-)
-
-// Formats lists the allowed values of Policy.Formats.
-var Formats = []string{string(FormatCosign), string(FormatBundle), string(FormatNotationJWS), string(FormatNotationCOSE)}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -82,10 +83,61 @@ func (p *Policy) Validate() []Fault {
 			v.add(field, fmt.Sprintf("repeats %q", f), "each format once")
 		}
 	}
+	p.witnesses(&v)
+	p.signatureRepository(&v)
 	if p.Domain != "" && !domainRE.MatchString(p.Domain) {
 		v.add("domain", problem(p.Domain), "HOST or HOST:PORT")
 	}
 	return v
+}
+
+// witnesses checks who attests signatures.
+func (p *Policy) witnesses(v *faults) {
+	carries := func(f Format) bool { return f == FormatBundle || f.IsNotation() }
+	if len(p.Timestamp) > 0 && !slices.ContainsFunc(p.SignatureFormats(), carries) {
+		v.add("timestamp", "does nothing for the policy's formats", "no timestamp, or one of formats bundle, notation-jws, notation-cose")
+	}
+	for i, a := range p.Timestamp {
+		field := fmt.Sprintf("timestamp[%d]", i)
+		checkURL(v, field+".url", a.URL, "is required")
+		if a.CA == "" {
+			v.add(field+".ca", "is required", "the path of a PEM file with the authority's root certificates")
+		}
+	}
+	if p.TransparencyLog != "" {
+		checkURL(v, "transparency_log", p.TransparencyLog, "")
+		if !slices.Contains(p.SignatureFormats(), FormatBundle) {
+			v.add("transparency_log", "does nothing for the policy's formats", "no transparency_log, or format bundle")
+		}
+	} else if p.TransparencyLogKey != "" {
+		v.add("transparency_log_key", "does nothing without transparency_log", "no transparency_log_key, or transparency_log")
+	}
+}
+
+// checkURL never repeats the URL, which might hold a password.
+func checkURL(v *faults, field, value, missing string) {
+	const allowed = "an http:// or https:// URL without user, query and fragment"
+	u, err := url.Parse(value)
+	switch {
+	case value == "":
+		v.add(field, missing, allowed)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		v.add(field, "is not the URL of a server", allowed)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		v.add(field, "has more than host and path", allowed)
+	}
+}
+
+func (p *Policy) signatureRepository(v *faults) {
+	if p.SignatureRepository == "" {
+		return
+	}
+	if !slices.Contains(p.SignatureFormats(), FormatCosign) {
+		v.add("signature_repository", "does nothing for the policy's formats", "no signature_repository, or format cosign")
+	}
+	if !namespaceRE.MatchString(strings.ReplaceAll(p.SignatureRepository, "{repository}", "r")) {
+		v.add("signature_repository", problem(p.SignatureRepository), "the name of a repository, in which {repository} stands for the image's")
+	}
 }
 
 func (t Trigger) validate(v *faults) {
