@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/journal"
@@ -77,8 +77,10 @@ func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) 
 		// Another tag of the same artifact: only the tags are new.
 		known.Tags = tags
 		r.put(ctx, known)
+	case r.policy.step == Remove:
+		r.removeOld(ctx, d, s)
 	default:
-		r.sign(ctx, s)
+		r.sign(ctx, d, s)
 	}
 }
 
@@ -94,27 +96,30 @@ func (r *run) seen(ctx context.Context, s journal.Subtask) (journal.Subtask, boo
 
 // A job is the signature of one subtask in one format.
 type job struct {
-	subject signature.Subject
-	format  policy.Format
-	look    signature.Look
+	format policy.Format
+	look   signature.Look
 }
 
 // sign is the path of one digest from "already signed?" to the record.
-func (r *run) sign(ctx context.Context, s journal.Subtask) {
-	jobs, found, err := r.look(ctx, s)
-	if err == nil && len(jobs) > 0 {
+func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask) {
+	seen, err := r.look(ctx, d, s)
+	if err == nil && len(seen.jobs) > 0 {
 		err = r.refused()
 	}
 	if err != nil {
 		r.conclude(ctx, s, err)
 		return
 	}
-	if len(jobs) == 0 {
-		r.settle(&s, nil, ReasonAlreadySigned)
-		r.found(ctx, s, found)
+	if len(seen.jobs) == 0 {
+		done := ReasonAlreadySigned
+		if len(seen.found) == 0 {
+			done = ReasonNothingOld
+		}
+		r.settle(&s, nil, done)
+		r.found(ctx, s, seen.found)
 		return
 	}
-	claim, err := r.begin(ctx, s, jobs)
+	claim, err := r.begin(ctx, s, seen.jobs)
 	if err != nil {
 		r.conclude(ctx, s, err)
 		return
@@ -122,10 +127,10 @@ func (r *run) sign(ctx context.Context, s journal.Subtask) {
 	if claim.Touched {
 		// Another worker may have signed after we looked, with this key or
 		// another; or the signature was lost since. Only the registry knows.
-		jobs, _, err = r.look(ctx, s)
+		seen, err = r.look(ctx, d, s)
 	}
 	if err == nil {
-		err = r.signAll(ctx, jobs, claim)
+		err = r.signAll(ctx, seen, claim)
 		r.noteRefusal(err)
 	}
 	if err != nil && r.engine.cut.Err() != nil {
@@ -140,32 +145,62 @@ func (r *run) sign(ctx context.Context, s journal.Subtask) {
 	r.settle(&claim.Subtask, err, done)
 	closeRecords(claim, err)
 	r.end(ctx, claim)
+	if stopsAll(err) {
+		r.halt(ctx, err)
+	}
+}
+
+// A sighting is what was found of one digest's signatures.
+type sighting struct {
+	image *signature.Image
+	jobs  []job            // what is missing
+	found []journal.Record // what is there
 }
 
 // look returns a job for each of the policy's formats in which the digest is
 // not validly signed by the policy's key under the policy's identity, and a
 // record of what was found for each in which it is.
-func (r *run) look(ctx context.Context, s journal.Subtask) (jobs []job, found []journal.Record, err error) {
-	digest, err := v1.NewHash(s.Digest)
+func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask) (sighting, error) {
+	seen := sighting{image: r.policy.image(s.Repository, d)}
+	formats, err := r.policy.wanted(ctx, seen.image)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: digest %q: %w", registry.ErrUnsupported, s.Digest, err)
+		return seen, err
 	}
-	subject := signature.Subject{Repository: s.Repository, Digest: digest, Identity: identity(r.policy, s.Repository)}
-	for _, format := range r.policy.SignatureFormats() { // each of them cosign: see bind
-		look, err := r.policy.place.cosign.Look(ctx, subject, r.policy.signer.Public())
+	for _, format := range formats {
+		look, err := seen.image.Look(ctx, format, r.policy.key.signing())
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading signatures: %w", err)
+			return seen, fmt.Errorf("reading %s signatures: %w", format, err)
 		}
-		j := job{subject: subject, format: format, look: look}
+		j := job{format: format, look: look}
 		if !look.Signed {
-			jobs = append(jobs, j)
+			seen.jobs = append(seen.jobs, j)
 			continue
 		}
 		rec := r.record(s, j)
 		rec.Signature, rec.StoredAs = base64.StdEncoding.EncodeToString(look.Signature), look.Manifest.Digest.String()
-		found = append(found, rec)
+		seen.found = append(seen.found, rec)
 	}
-	return jobs, found, nil
+	if len(seen.found) > 0 {
+		// The other formats make good what this registry will not take.
+		seen.jobs = slices.DeleteFunc(seen.jobs, func(j job) bool { return j.look.Immutable })
+	}
+	return seen, nil
+}
+
+// wanted returns the formats in which an image must be signed: the policy's, or
+// in a campaign those in which the old key has signed it.
+func (b *bound) wanted(ctx context.Context, image *signature.Image) ([]policy.Format, error) {
+	if b.step == "" {
+		return b.SignatureFormats(), nil
+	}
+	return b.old(ctx, image)
+}
+
+// image returns the signatures of a manifest, as the policy wants them.
+func (b *bound) image(repository string, d registry.Descriptor) *signature.Image {
+	return b.place.signatures.Image(signature.Subject{Repository: repository, Digest: d.Digest, MediaType: d.MediaType,
+		Size: d.Size, Identity: identity(*b, repository),
+		Elsewhere: strings.ReplaceAll(b.SignatureRepository, "{repository}", repository)}, b.witnesses)
 }
 
 // identity is the public name of a repository that is written into signatures:
@@ -209,38 +244,54 @@ func (r *run) tryBegin(ctx context.Context, s journal.Subtask, records []journal
 }
 
 // signAll uses the key once for each job and stores the signature; a record
-// becomes Signed only after the signature was read back and verified. A panic is
-// an error, so that the claim is given up.
-func (r *run) signAll(ctx context.Context, jobs []job, claim *journal.Claim) (err error) {
+// becomes Signed only after the signature was read back and verified. A format
+// whose tag the registry does not let change is left out if another one of the
+// policy is there. A panic is an error, so that the claim is given up.
+func (r *run) signAll(ctx context.Context, seen sighting, claim *journal.Claim) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = r.panicked(p)
 		}
 	}()
-	for _, j := range jobs {
+	signed := len(seen.found)
+	var immutable error
+	for _, j := range seen.jobs {
 		i := slices.IndexFunc(claim.Records, func(rec journal.Record) bool { return rec.Format == j.format })
 		if i < 0 { // a signature in this format was lost since the claim was made
 			return fmt.Errorf("%w: format %s was not claimed", signature.ErrConflict, j.format)
 		}
-		if err := r.signOne(ctx, j, &claim.Records[i]); err != nil {
+		err := r.signOne(ctx, seen.image, j, &claim.Records[i])
+		switch {
+		case errors.Is(err, signature.ErrImmutable):
+			immutable = err
+			claim.Records[i].State, claim.Records[i].Reason = journal.Broken, ReasonImmutable
+		case err != nil:
 			return err
+		default:
+			signed++
 		}
 	}
-	return nil
+	if signed > 0 && immutable != nil {
+		r.log.Warn("signature left out: the registry does not let its tag change, another format is there",
+			zap.String("digest", claim.Subtask.Digest), zap.Error(immutable))
+		return nil
+	}
+	return immutable
 }
 
-func (r *run) signOne(ctx context.Context, j job, rec *journal.Record) error {
-	sig, err := r.policy.signer.Sign(ctx, signature.Payload(j.subject))
+func (r *run) signOne(ctx context.Context, image *signature.Image, j job, rec *journal.Record) error {
+	key := r.policy.key.signing()
+	sig, err := image.Sign(ctx, j.format, key)
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", errKey, r.policy.Key, err)
 	}
-	rec.Signature = base64.StdEncoding.EncodeToString(sig)
-	stored, err := r.policy.place.cosign.Attach(ctx, j.subject, j.look, sig, r.policy.signer.Public())
+	rec.Signature = base64.StdEncoding.EncodeToString(sig.Raw)
+	stored, err := image.Attach(ctx, j.format, j.look, sig, key)
 	if err != nil {
 		return fmt.Errorf("storing the signature: %w", err)
 	}
 	rec.State, rec.Reason, rec.StoredAs = journal.Signed, ReasonSigned, stored.Manifest.String()
-	if !bytes.Equal(stored.Signature, sig) {
+	if !bytes.Equal(stored.Signature, sig.Raw) {
 		rec.Signature, rec.Reason = base64.StdEncoding.EncodeToString(stored.Signature), ReasonAlreadySigned
 	}
 	return nil

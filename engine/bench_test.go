@@ -9,7 +9,6 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
-	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -57,7 +56,7 @@ func benchEngine(b *testing.B, s *registrytest.Server) (*engine.Engine, *journal
 	}
 	r := open(b, s, func(c *registry.Config) { c.Limits = registry.Limits{RequestsPerSecond: 10000, Concurrency: 16} })
 	setup, err := engine.NewSetup([]policy.Policy{everything("all")},
-		map[string]*engine.Place{"test": engine.NewPlace(r, 16)}, map[string]kms.Signer{"key": newKey(b)})
+		map[string]*engine.Place{"test": engine.NewPlace(r, 16)}, map[string]engine.Key{"key": {Signer: newKey(b)}}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -146,10 +146,10 @@ var ErrPolicy = errors.New("cannot fire policy")
 // execution is under way is fired again when that ends; any number of such
 // firings make one execution.
 func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, error) {
-	b, ok := e.setup.Load().find(name)
+	b, err := e.setup.Load().find(name)
 	switch {
-	case !ok:
-		return journal.Execution{}, fmt.Errorf("%w: no policy is named %q", ErrPolicy, name)
+	case err != nil:
+		return journal.Execution{}, err
 	case !b.IsEnabled():
 		return journal.Execution{}, fmt.Errorf("%w: %q is disabled", ErrPolicy, name)
 	}

@@ -309,7 +309,7 @@ func TestSetupRefusesWhatIsMissing(t *testing.T) {
 	bundle := everything("bundle")
 	bundle.Formats = []policy.Format{policy.FormatBundle}
 	s := registrytest.Memory(t)
-	_, err := engine.NewSetup([]policy.Policy{lost, keyless, bundle}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)}, nil)
+	_, err := engine.NewSetup([]policy.Policy{lost, keyless, bundle}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)}, nil, nil)
 	for _, want := range []string{`"lost"`, `"nowhere"`, `"keyless"`, `"key"`, `"bundle"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name %s", err, want)

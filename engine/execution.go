@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sealwright/sealwright/engine/budget"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry"
@@ -36,7 +37,10 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 	if why != "" {
 		return e.stopExecution(ctx, x, b, why)
 	}
-	listing, cancel := withoutDeadline(registry.WithLane(ctx, lane(x.Lane)))
+	if err := b.usable(e.opts.Now()); err != nil {
+		return e.failExecution(ctx, x, err)
+	}
+	listing, cancel := withoutDeadline(budget.WithLane(ctx, lane(x.Lane)))
 	defer cancel()
 	if err := e.walkRepositories(listing, x, b); err != nil {
 		switch {
@@ -56,6 +60,16 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 		log.Warn("old history not removed", zap.Error(err))
 	}
 	return nil
+}
+
+// failExecution ends an execution whose key cannot sign.
+func (e *Engine) failExecution(ctx context.Context, x journal.Execution, why error) error {
+	if now, err := e.journal.Execution(ctx, x.ID); err != nil || now.Status.Final() {
+		return err // another task of it was here before
+	}
+	reason := reasonFor(why)
+	e.log.Error("execution failed", zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("reason", reason), zap.Error(why))
+	return e.journal.EndExecution(ctx, x.ID, journal.Failed, reason, why.Error())
 }
 
 // stopExecution ends an execution that must not go on. One whose policy was
@@ -138,9 +152,12 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	if why != "" {
 		return e.stopExecution(ctx, x, b, why)
 	}
+	if err := b.usable(e.opts.Now()); err != nil {
+		return e.failExecution(ctx, x, err)
+	}
 	r := &run{engine: e, execution: x, task: t, policy: b,
 		log: e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("repository", t.Repository))}
-	return r.repository(registry.WithLane(ctx, lane(x.Lane)))
+	return r.repository(budget.WithLane(ctx, lane(x.Lane)))
 }
 
 // use returns the current setup, in use until it is released.
@@ -154,9 +171,9 @@ func (e *Engine) use() *Setup {
 
 // active returns an execution's policy, or why it must not be carried out.
 func (s *Setup) active(x journal.Execution) (bound, string) {
-	b, ok := s.find(x.Policy)
+	b, err := s.find(x.Policy)
 	switch {
-	case !ok:
+	case err != nil:
 		return b, ReasonPolicyGone
 	case !b.IsEnabled():
 		return b, ReasonPolicyDisabled
@@ -166,11 +183,11 @@ func (s *Setup) active(x journal.Execution) (bound, string) {
 	return b, ""
 }
 
-func lane(l journal.Lane) registry.Lane {
+func lane(l journal.Lane) budget.Lane {
 	if l == journal.Live {
-		return registry.Live
+		return budget.Live
 	}
-	return registry.Backlog
+	return budget.Backlog
 }
 
 // A run is one slice of work on one repository.
@@ -186,6 +203,7 @@ type run struct {
 	begun    int   // artifacts
 	refusals int   // signatures in a row that the registry refused to store
 	refusal  error // the last of them
+	halted   bool  // the execution was ended: its key cannot sign
 }
 
 // refusalLimit is how many signatures in a row a registry may refuse to store:
@@ -203,6 +221,31 @@ func (r *run) noteRefusal(err error) {
 		r.refusals++
 		r.refusal = err
 	}
+}
+
+// halt ends the execution, as no artifact after this one could be signed.
+func (r *run) halt(ctx context.Context, err error) {
+	r.mu.Lock()
+	first := !r.halted
+	r.halted = true
+	r.mu.Unlock()
+	if !first {
+		return
+	}
+	reason := reasonFor(err)
+	r.log.Error("execution stopped: its key cannot sign", zap.String("key", r.policy.Key), zap.String("reason", reason), zap.Error(err))
+	ctx, cancel := saving(ctx)
+	defer cancel()
+	if err := r.engine.journal.EndExecution(ctx, r.execution.ID, journal.Failed, reason, err.Error()); err != nil && !errors.Is(err, journal.ErrEnded) {
+		r.fail(fmt.Errorf("%w: %w", errJournal, err))
+	}
+}
+
+// isHalted reports whether nothing more is to begin.
+func (r *run) isHalted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.halted
 }
 
 // refused returns why signing need not be tried.
@@ -229,6 +272,9 @@ func (r *run) repository(ctx context.Context) error {
 	cursor, again, listErr := r.stream(listing, q, end)
 	if err := r.failure(); err != nil {
 		return err
+	}
+	if r.isHalted() {
+		return nil
 	}
 	saveCtx, cancel := saving(ctx)
 	defer cancel()
@@ -259,7 +305,7 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 		if err != nil && a.Repository == "" {
 			return cursor, false, err
 		}
-		if r.failure() != nil {
+		if r.failure() != nil || r.isHalted() {
 			return cursor, true, nil
 		}
 		release, ok := r.admit(ctx)

@@ -52,9 +52,11 @@ func (c *countingSigner) Sign(ctx context.Context, message []byte) ([]byte, erro
 }
 
 // newKey writes a P-256 key pair and opens it.
-func newKey(t testing.TB) *countingSigner {
+func newKey(t testing.TB) *countingSigner { return newKeyOf(t, policy.ECDSASHA256) }
+
+func newKeyOf(t testing.TB, a policy.Algorithm) *countingSigner {
 	t.Helper()
-	private, public, err := kms.Generate(policy.ECDSASHA256, 0)
+	private, public, err := kms.Generate(a, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func newKey(t testing.TB) *countingSigner {
 	if err := kms.WriteKeyPair(prefix, private, public); err != nil {
 		t.Fatal(err)
 	}
-	s, err := kms.Open(context.Background(), kms.Config{URI: "file:" + prefix + ".key", Algorithm: policy.ECDSASHA256})
+	s, err := kms.Open(context.Background(), kms.Config{URI: "file:" + prefix + ".key", Algorithm: a})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +112,7 @@ func (h *house) start(state string, r registry.Registry, policies []policy.Polic
 	}
 	h.journal = j
 	h.setup, err = engine.NewSetup(policies, map[string]*engine.Place{"test": engine.NewPlace(r, 8)},
-		map[string]kms.Signer{"key": h.key})
+		map[string]engine.Key{"key": {Signer: h.key}}, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -221,7 +223,7 @@ func wantCounts(t *testing.T, x journal.Execution, status journal.Status, reason
 func newSetup(t *testing.T, s *registrytest.Server, policies ...policy.Policy) *engine.Setup {
 	t.Helper()
 	setup, err := engine.NewSetup(policies, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
-		map[string]kms.Signer{"key": newKey(t)})
+		map[string]engine.Key{"key": {Signer: newKey(t)}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +241,7 @@ func twoKeys(t *testing.T, s *registrytest.Server, a, b policy.Policy, places ma
 		t.Fatal(err)
 	}
 	h := &house{t: t, server: s, key: newKey(t), journal: j}
-	h.setup, err = engine.NewSetup([]policy.Policy{a, b}, places, map[string]kms.Signer{"key": h.key, "other": newKey(t)})
+	h.setup, err = engine.NewSetup([]policy.Policy{a, b}, places, map[string]engine.Key{"key": {Signer: h.key}, "other": {Signer: newKey(t)}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

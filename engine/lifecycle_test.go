@@ -14,7 +14,6 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
-	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -81,7 +80,7 @@ func TestStopCuts(t *testing.T) {
 	}
 	setup := func() *engine.Setup {
 		made, err := engine.NewSetup([]policy.Policy{onlyApp()}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
-			map[string]kms.Signer{"key": h.key})
+			map[string]engine.Key{"key": {Signer: h.key}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

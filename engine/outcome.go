@@ -19,7 +19,7 @@ func closeRecords(claim *journal.Claim, err error) {
 	for i := range claim.Records {
 		rec := &claim.Records[i]
 		rec.TagMoved = claim.Subtask.TagMoved
-		if rec.State == journal.Signed {
+		if rec.State != journal.Signing {
 			continue
 		}
 		rec.State, rec.Reason = journal.Broken, ReasonAlreadySigned
@@ -39,11 +39,12 @@ func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
 }
 
 func (r *run) record(s journal.Subtask, j job) journal.Record {
-	pub := r.policy.signer.Public()
+	pub := r.policy.key.Signer.Public()
 	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.execution.PolicyVersion,
 		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
-		Tags: s.Tags, Identity: j.subject.Identity, Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
-		Algorithm: pub.Algorithm(), State: journal.Signing}
+		Tags: s.Tags, Identity: identity(r.policy, s.Repository), Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
+		KeyVersion: r.policy.key.Signer.Version(),
+		Algorithm:  pub.Algorithm(), State: journal.Signing}
 }
 
 // conclude journals a subtask that ended before the key was used.

@@ -15,6 +15,10 @@ const (
 	ReasonSigned        = "signed"         // new signature, read back and verified
 	ReasonAlreadySigned = "already_signed" // our key verified what was there; no key use
 
+	ReasonNothingOld  = "nothing_old"  // in a campaign: the old key has not signed it, or no more
+	ReasonOldRemoved  = "old_removed"  // in a campaign: its signatures by the old key were removed
+	ReasonNotResigned = "not_resigned" // in a campaign: they stay, as the new key has not signed it
+
 	ReasonGone           = "artifact_gone"   // deleted between listing and signing
 	ReasonRepositoryGone = "repository_gone" // deleted between catalog and listing
 	ReasonMissing        = "missing"         // the registry lacks what it must have: part of an index, an upload that it began
@@ -31,7 +35,16 @@ const (
 	ReasonConflict       = "signature_conflict" // other writers kept overwriting ours
 	ReasonKey            = "key_failed"         // the key could not sign
 	ReasonKeyDisabled    = "key_disabled"
-	ReasonKeyMismatch    = "key_mismatch"      // what came back is not this key's
+	ReasonKeyMismatch    = "key_mismatch"      // what came back is not this key's, or the key is not the pinned one
+	ReasonKeyState       = "key_state"         // the key store does not let the key sign
+	ReasonKeyMissing     = "key_missing"       // the key store has no such key or version
+	ReasonKeyDenied      = "key_denied"        // the key store does not let us use it
+	ReasonKeyThrottled   = "key_throttled"     // still, at the artifact's deadline
+	ReasonKeyUnavailable = "key_unavailable"   // the key store did not answer until then
+	ReasonCertificate    = "certificate"       // expired, about to, or not the key's
+	ReasonTimestamp      = "timestamp_failed"  // no timestamp authority answered as it should
+	ReasonLog            = "log_failed"        // the transparency log did not take the signature
+	ReasonImmutable      = "immutable_tag"     // the registry does not let the signature tag change
 	ReasonDeadline       = "deadline"          // the artifact's deadline passed
 	ReasonBusy           = "claimed_elsewhere" // another worker held the artifact until our deadline
 	ReasonInternal       = "internal"
@@ -48,9 +61,20 @@ var causes = []struct {
 	{signature.ErrForeign, ReasonForeignTag},
 	{signature.ErrTooMany, ReasonTooMany},
 	{signature.ErrConflict, ReasonConflict},
+	{errNotResigned, ReasonNotResigned},
+	{signature.ErrImmutable, ReasonImmutable},
+	{signature.ErrTimestamp, ReasonTimestamp},
+	{signature.ErrLog, ReasonLog},
 	{kms.ErrDisabled, ReasonKeyDisabled},
 	{kms.ErrInvalidSignature, ReasonKeyMismatch},
 	{kms.ErrKeyMismatch, ReasonKeyMismatch},
+	{signature.ErrCertificate, ReasonCertificate},
+	{kms.ErrKeyState, ReasonKeyState},
+	{kms.ErrNotFound, ReasonKeyMissing},
+	{kms.ErrDenied, ReasonKeyDenied},
+	{kms.ErrThrottled, ReasonKeyThrottled},
+	{kms.ErrUnavailable, ReasonKeyUnavailable},
+	{kms.ErrUnsupported, ReasonKey},
 	{registry.ErrRateLimited, ReasonRateLimited},
 	{registry.ErrUnauthorized, ReasonUnauthorized},
 	{registry.ErrForbidden, ReasonForbidden},

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/sealwright/sealwright/engine/policy"
-	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/matcher"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/signature"
@@ -18,7 +17,7 @@ import (
 type Setup struct {
 	policies []bound
 	places   map[string]*Place
-	keys     map[string]kms.Signer
+	keys     map[string]Key
 
 	mu    sync.Mutex
 	users int           // tasks that work with it
@@ -29,7 +28,7 @@ type Setup struct {
 // setups: admission, and what is known of signatures that are being written.
 type Place struct {
 	registry      registry.Registry
-	cosign        *signature.Cosign
+	signatures    *signature.Layouts
 	concurrency   int
 	live, backlog chan struct{} // admission by lane
 }
@@ -40,26 +39,34 @@ func NewPlace(r registry.Registry, concurrency int) *Place {
 	if concurrency <= 0 {
 		concurrency = 16
 	}
-	return &Place{registry: r, cosign: &signature.Cosign{Store: r}, concurrency: concurrency,
+	return &Place{registry: r, signatures: signature.NewLayouts(r), concurrency: concurrency,
 		live: make(chan struct{}, concurrency), backlog: make(chan struct{}, concurrency)}
 }
+
+// Registry returns the opened registry.
+func (p *Place) Registry() registry.Registry { return p.registry }
 
 // bound is a policy with everything it names looked up.
 type bound struct {
 	policy.Policy
-	match  *matcher.Matcher
-	place  *Place
-	signer kms.Signer
+	match     *matcher.Matcher
+	place     *Place
+	key       Key
+	witnesses signature.Witnesses
+
+	step Step // of a campaign, else empty
+	from Key  // whose signatures a campaign replaces
 }
 
-// NewSetup binds each policy to its registry and its key. It fails if one of
-// them is missing or a pattern is malformed, and reports every such fault.
-// The Setup closes the keys when its last user is done with it.
-func NewSetup(policies []policy.Policy, places map[string]*Place, keys map[string]kms.Signer) (*Setup, error) {
+// NewSetup binds each policy to its registry, its key and the witnesses that
+// are given under its name. It fails if a registry or key is missing, a pattern
+// is malformed, or a format cannot be made with the key, and reports every such
+// fault. The Setup closes the keys when its last user is done with it.
+func NewSetup(policies []policy.Policy, places map[string]*Place, keys map[string]Key, witnesses map[string]signature.Witnesses) (*Setup, error) {
 	s := &Setup{places: places, keys: keys}
 	var errs []error
 	for _, p := range policies {
-		b, err := s.bind(p)
+		b, err := s.bind(p, witnesses[p.Name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("policy %q: %w", p.Name, err))
 			continue
@@ -69,12 +76,12 @@ func NewSetup(policies []policy.Policy, places map[string]*Place, keys map[strin
 	return s, errors.Join(errs...)
 }
 
-func (s *Setup) bind(p policy.Policy) (bound, error) {
+func (s *Setup) bind(p policy.Policy, w signature.Witnesses) (bound, error) {
 	place, ok := s.places[p.Registry]
 	if !ok {
 		return bound{}, fmt.Errorf("no registry is named %q", p.Registry)
 	}
-	signer, ok := s.keys[p.Key]
+	key, ok := s.keys[p.Key]
 	if !ok {
 		return bound{}, fmt.Errorf("no key is named %q", p.Key)
 	}
@@ -82,16 +89,38 @@ func (s *Setup) bind(p policy.Policy) (bound, error) {
 	if err != nil {
 		return bound{}, err
 	}
-	for _, f := range p.SignatureFormats() {
-		if f != policy.FormatCosign {
-			return bound{}, fmt.Errorf("format %s is not in this build", f)
-		}
-	}
-	return bound{Policy: p, match: m, place: place, signer: signer}, nil
+	b := bound{Policy: p, match: m, place: place, key: key, witnesses: w}
+	return b, b.possible()
 }
 
-// find returns the policy of that name.
-func (s *Setup) find(name string) (bound, bool) {
+// possible returns an error if a format cannot be made with the key.
+func (b *bound) possible() error {
+	if b.key.Err != nil {
+		return nil // and so not known; it is asked for again when it is there
+	}
+	for _, f := range b.SignatureFormats() {
+		if why := f.Impossible(b.key.Signer.Public().Algorithm()); why != "" {
+			return fmt.Errorf("format %s cannot be made with key %q: %s", f, b.Key, why)
+		}
+	}
+	return nil
+}
+
+// find returns the policy, or campaign, of that name, or an error that wraps
+// ErrPolicy.
+func (s *Setup) find(name string) (bound, error) {
+	if c, ok := parseCampaign(name); ok {
+		return s.campaign(c)
+	}
+	b, ok := s.policy(name)
+	if !ok {
+		return b, fmt.Errorf("%w: no policy is named %q", ErrPolicy, name)
+	}
+	return b, nil
+}
+
+// policy returns the policy of that name.
+func (s *Setup) policy(name string) (bound, bool) {
 	i := slices.IndexFunc(s.policies, func(b bound) bool { return b.Name == name })
 	if i < 0 {
 		return bound{}, false
@@ -133,7 +162,10 @@ func (s *Setup) Close() error {
 	<-s.done
 	var errs []error
 	for name, k := range s.keys {
-		if err := k.Close(); err != nil {
+		if k.Signer == nil {
+			continue
+		}
+		if err := k.Signer.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("closing key %q: %w", name, err))
 		}
 	}

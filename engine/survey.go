@@ -9,9 +9,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/sealwright/sealwright/engine/budget"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry"
-	"github.com/sealwright/sealwright/registry/signature"
 )
 
 // A Finding is what a survey saw of one digest that a policy covers, or of a
@@ -53,9 +53,15 @@ func (c *Coverage) Complete() bool {
 // for each finding, from one goroutine at a time. An error means that the survey
 // could not be carried out; what could not be read of the registry is a finding.
 func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration, found func(Finding)) (Coverage, error) {
-	b, ok := s.find(name)
-	if !ok {
-		return Coverage{}, fmt.Errorf("%w: no policy is named %q", ErrPolicy, name)
+	b, err := s.find(name)
+	if err != nil {
+		return Coverage{}, err
+	}
+	if b.from.Err != nil {
+		return Coverage{}, fmt.Errorf("%w: the old key: %w", errKey, b.from.Err)
+	}
+	if b.key.Err != nil {
+		return Coverage{}, fmt.Errorf("%w %s: %w", errKey, b.Key, b.key.Err)
 	}
 	if deadline <= 0 {
 		deadline = 5 * time.Minute
@@ -65,7 +71,7 @@ func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration,
 	if why := b.place.registry.Untagged(); b.WantsUntagged() && why != "" {
 		v.sum.Unseen = "untagged artifacts: " + why
 	}
-	ctx = registry.WithLane(ctx, registry.Live)
+	ctx = budget.WithLane(ctx, budget.Live)
 	for repository, err := range b.place.registry.Repositories(ctx) {
 		if err != nil {
 			v.failed(Finding{Repository: repository}, fmt.Errorf("listing repositories: %w", err))
@@ -87,12 +93,13 @@ type survey struct {
 	sum Coverage
 	// Per repository; a digest is counted once however many tags chose it.
 	digests  map[v1.Hash]bool
-	unsigned int64
+	unsigned int64                   // digests
+	missing  map[policy.Format]int64 // signatures
 }
 
 func (v *survey) repository(ctx context.Context, repository string) {
 	v.sum.Repositories++
-	v.digests, v.unsigned = make(map[v1.Hash]bool), 0
+	v.digests, v.unsigned, v.missing = make(map[v1.Hash]bool), 0, make(map[policy.Format]int64)
 	q := registry.Query{Repository: repository,
 		Tags:     func(tag string) bool { return v.match.Tag(repository, tag) },
 		Untagged: v.match.Untagged(repository) && v.place.registry.Untagged() == ""}
@@ -118,7 +125,7 @@ func (v *survey) repository(ctx context.Context, repository string) {
 		})
 	}
 	inFlight.Wait()
-	v.price()
+	v.price(ctx, repository)
 }
 
 func (v *survey) artifact(ctx context.Context, a registry.Artifact) {
@@ -150,27 +157,37 @@ func (v *survey) first(d v1.Hash) bool {
 
 func (v *survey) digest(ctx context.Context, a registry.Artifact, d registry.Descriptor) {
 	f := Finding{Repository: a.Repository, Digest: d.Digest.String(), Tags: a.Tags, Signed: true}
-	subject := signature.Subject{Repository: a.Repository, Digest: d.Digest, Identity: identity(v.bound, a.Repository)}
-	var missing int64
-	for _, format := range v.SignatureFormats() {
-		if format != policy.FormatCosign {
-			v.failed(f, fmt.Errorf("%w: format %s", registry.ErrUnsupported, format))
-			return
-		}
-		look, err := v.place.cosign.Look(ctx, subject, v.signer.Public())
-		if err != nil {
+	image := v.image(a.Repository, d)
+	formats, err := v.wanted(ctx, image)
+	if err != nil {
+		v.failed(f, err)
+		return
+	}
+	if len(formats) == 0 {
+		return // a campaign has nothing to do with it
+	}
+	var missing []policy.Format
+	var left int // out, as the registry will not take it
+	for _, format := range formats {
+		look, err := image.Look(ctx, format, v.key.signing())
+		switch {
+		case err != nil:
 			v.failed(f, err)
 			return
-		}
-		if !look.Signed {
-			missing++
+		case look.Immutable:
+			left++
+		case !look.Signed:
+			missing = append(missing, format)
 		}
 	}
-	f.Signed = missing == 0
+	if left == len(formats) {
+		missing = formats
+	}
+	f.Signed = len(missing) == 0
 	v.report(f, missing)
 }
 
-func (v *survey) report(f Finding, missing int64) {
+func (v *survey) report(f Finding, missing []policy.Format) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.sum.Covered++
@@ -178,7 +195,10 @@ func (v *survey) report(f Finding, missing int64) {
 		v.sum.Signed++
 	} else {
 		v.sum.Unsigned++
-		v.unsigned += missing
+		v.unsigned++
+		for _, format := range missing {
+			v.missing[format]++
+		}
 	}
 	f.Policy = v.Name
 	v.found(f)
@@ -195,17 +215,36 @@ func (v *survey) failed(f Finding, err error) {
 	v.found(f)
 }
 
-// price adds what signing the repository's unsigned digests would cost: per
-// signature the payload (POST, PUT), the manifest (PUT), reading it back (GET)
-// and resolving the tag again (HEAD), besides what the survey itself did; and
-// once per repository the constant config blob (POST, PUT).
-func (v *survey) price() {
-	n := v.unsigned
-	v.sum.KeyUses += n
-	if n == 0 {
+// price adds what signing the repository's unsigned digests would cost, besides
+// what the survey itself did: resolving a tag again (HEAD) for each digest, and
+// what its formats cost for each signature. The config blob, which is the same
+// for all of them, is written once per repository (POST, PUT) for each kind of
+// format.
+func (v *survey) price(ctx context.Context, repository string) {
+	if v.unsigned == 0 {
 		return
 	}
-	for verb, count := range map[string]int64{"HEAD": n, "GET": n, "POST": n + 1, "PUT": 2*n + 1} {
-		v.sum.Requests[verb] += count
+	add := func(costs map[string]int64, n int64) {
+		for verb, count := range costs {
+			v.sum.Requests[verb] += count * n
+		}
 	}
+	add(map[string]int64{"HEAD": 1}, v.unsigned)
+	var tagged, referrers int64
+	for format, n := range v.missing {
+		v.sum.KeyUses += n
+		if format == policy.FormatCosign {
+			// The payload (POST, PUT), the manifest (PUT), reading it back (GET).
+			add(map[string]int64{"POST": 1, "PUT": 2, "GET": 1}, n)
+			tagged = 1
+			continue
+		}
+		// The envelope (POST, PUT), the manifest (PUT), reading both back (GET).
+		add(map[string]int64{"POST": 1, "PUT": 2, "GET": 2}, n)
+		referrers = 1
+		if v.place.signatures.WritesFallback(ctx, repository) {
+			add(map[string]int64{"GET": 2, "PUT": 1}, n) // the index: read, written, read back
+		}
+	}
+	add(map[string]int64{"POST": 1, "PUT": 1}, tagged+referrers)
 }

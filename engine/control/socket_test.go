@@ -49,7 +49,7 @@ func listen(t *testing.T, path string) *control.Server {
 		Scope: []policy.ScopeRule{{Repositories: policy.Selector{Matches: []string{"**"}}, Tags: policy.Selector{Matches: []string{"**"}}}}}
 	disabled := all
 	disabled.Name, disabled.Enabled = "off", &off
-	setup, err := engine.NewSetup([]policy.Policy{all, disabled}, map[string]*engine.Place{"r": engine.NewPlace(r, 1)}, map[string]kms.Signer{"k": key})
+	setup, err := engine.NewSetup([]policy.Policy{all, disabled}, map[string]*engine.Place{"r": engine.NewPlace(r, 1)}, map[string]engine.Key{"k": {Signer: key}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

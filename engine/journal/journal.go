@@ -116,7 +116,8 @@ type Record struct {
 	Identity       string             `json:"identity"`
 	Format         policy.Format      `json:"format"`
 	Key            string             `json:"key"`
-	KeyFingerprint string             `json:"key_fingerprint"` // SHA-256 of the public key's DER, hex
+	KeyFingerprint string             `json:"key_fingerprint"`       // SHA-256 of the public key's DER, hex
+	KeyVersion     string             `json:"key_version,omitempty"` // the key store's name of the version
 	Algorithm      policy.Algorithm   `json:"algorithm"`
 	State          RecordState        `json:"state"`
 	Reason         string             `json:"reason,omitempty"`

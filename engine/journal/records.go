@@ -14,11 +14,11 @@ func insertRecord(ctx context.Context, q querier, c *Claim, i int, now time.Time
 	r.State, r.CreatedAt, r.FinishedAt = Signing, now, time.Time{}
 	var err error
 	r.ID, err = scanID(q.queryRow(ctx, `INSERT INTO records (execution_id, policy, policy_version, trigger_type, registry,
-		repository, digest, tags, identity, format, key_name, key_fingerprint, algorithm, state, reason, signature,
+		repository, digest, tags, identity, format, key_name, key_fingerprint, key_version, algorithm, state, reason, signature,
 		stored_as, tag_moved, created_at, finished_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0) RETURNING id`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0) RETURNING id`,
 		r.ExecutionID, r.Policy, r.PolicyVersion, r.Trigger, r.Registry, r.Repository, r.Digest, toJSON(r.Tags),
-		r.Identity, r.Format, r.Key, r.KeyFingerprint, r.Algorithm, r.State, r.Reason, r.Signature,
+		r.Identity, r.Format, r.Key, r.KeyFingerprint, r.KeyVersion, r.Algorithm, r.State, r.Reason, r.Signature,
 		r.StoredAs, flag(r.TagMoved), micros(now)))
 	return err
 }

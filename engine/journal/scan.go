@@ -50,7 +50,7 @@ func scanSubtask(s scanner) (Subtask, error) {
 }
 
 const selectRecord = `SELECT id, execution_id, policy, policy_version, trigger_type, registry, repository, digest, tags,
-	identity, format, key_name, key_fingerprint, algorithm, state, reason, signature, stored_as, tag_moved, created_at,
+	identity, format, key_name, key_fingerprint, key_version, algorithm, state, reason, signature, stored_as, tag_moved, created_at,
 	finished_at FROM records`
 
 func scanRecord(s scanner) (Record, error) {
@@ -58,7 +58,7 @@ func scanRecord(s scanner) (Record, error) {
 	var tags string
 	var moved, created, finished int64
 	err := s.Scan(&r.ID, &r.ExecutionID, &r.Policy, &r.PolicyVersion, &r.Trigger, &r.Registry, &r.Repository, &r.Digest, &tags,
-		&r.Identity, &r.Format, &r.Key, &r.KeyFingerprint, &r.Algorithm, &r.State, &r.Reason, &r.Signature, &r.StoredAs,
+		&r.Identity, &r.Format, &r.Key, &r.KeyFingerprint, &r.KeyVersion, &r.Algorithm, &r.State, &r.Reason, &r.Signature, &r.StoredAs,
 		&moved, &created, &finished)
 	if err != nil {
 		return Record{}, err
