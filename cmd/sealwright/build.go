@@ -11,8 +11,10 @@ import (
 
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/budget"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/signature"
 )
 
 // Where the configuration is looked for when --config names none.
@@ -54,10 +56,16 @@ func (a *app) read() (*configs.Config, error) {
 	return cfg, nil
 }
 
-// An opener turns configurations into setups. It remembers the registries it
-// opened, so that one that a reload did not change keeps its budget.
+// An opener turns configurations into setups. It remembers the registries and
+// other servers it opened, so that one that a reload did not change keeps its
+// budget, and the keys' switches.
 type opener struct {
-	registries map[string]openedRegistry
+	registries  map[string]openedRegistry
+	stores      map[string]openedStore
+	switches    map[string]*kms.Switch
+	authorities map[string]*budget.Transport
+	// failing are the names of keys that their stores did not give.
+	failing []string
 }
 
 type openedRegistry struct {
@@ -72,7 +80,8 @@ type openedRegistry struct {
 func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, error) {
 	opened := make(map[string]openedRegistry, len(cfg.Registries))
 	places := make(map[string]*engine.Place, len(cfg.Registries))
-	keys := make(map[string]kms.Signer, len(cfg.Keys))
+	stores := make(map[string]openedStore, len(cfg.KeyStores))
+	witnesses := make(map[string]signature.Witnesses, len(cfg.Policies))
 	var errs []error
 	for _, rc := range cfg.Registries {
 		r, err := o.registry(rc)
@@ -82,22 +91,30 @@ func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, 
 		}
 		opened[rc.Name], places[rc.Name] = r, r.place
 	}
-	for _, kc := range cfg.Keys {
-		key, err := openKey(ctx, kc)
+	for _, sc := range cfg.KeyStores {
+		stores[sc.Name] = openedStore{config: sc}
+	}
+	o.turnOff(cfg)
+	keys, err := o.keys(ctx, cfg.Keys, stores)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, p := range cfg.Policies {
+		w, err := o.witnesses(p)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("key %q: %w", kc.Name, err))
-			continue
+			errs = append(errs, fmt.Errorf("policy %q: %w", p.Name, err))
 		}
-		keys[kc.Name] = key
+		witnesses[p.Name] = w
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(append(errs, closeAll(keys))...)
 	}
-	setup, err := engine.NewSetup(cfg.Policies, places, keys)
+	setup, err := engine.NewSetup(cfg.Policies, places, keys, witnesses)
 	if err != nil {
 		return nil, errors.Join(err, closeAll(keys))
 	}
-	o.registries = opened
+	o.registries, o.stores, o.failing = opened, stores, failing(keys)
+	o.turn(cfg)
 	return setup, nil
 }
 
@@ -123,10 +140,12 @@ func (o *opener) registry(c configs.Registry) (openedRegistry, error) {
 	return next, nil
 }
 
-func closeAll(keys map[string]kms.Signer) error {
+func closeAll(keys map[string]engine.Key) error {
 	var errs []error
 	for _, k := range keys {
-		errs = append(errs, k.Close())
+		if k.Signer != nil {
+			errs = append(errs, k.Signer.Close())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -146,15 +165,6 @@ func openRegistry(c configs.Registry, password string) (registry.Registry, error
 	return registry.Open(registry.Config{Name: c.Name, Host: c.Host, Kind: string(c.Kind), Insecure: c.Insecure,
 		Keychain: keychain, Storage: c.Storage, UserAgent: "sealwright/" + version(),
 		Limits: registry.Limits{RequestsPerSecond: c.Limits.RequestsPerSecond, Concurrency: c.Limits.Concurrency}})
-}
-
-func openKey(ctx context.Context, c configs.Key) (kms.Signer, error) {
-	s, err := kms.Open(ctx, kms.Config{URI: c.URI, Algorithm: c.Algorithm, PublicKeySHA256: c.PublicKeySHA256,
-		Password: password(c.PasswordFile, c.PasswordEnv)})
-	if err == nil && c.Disabled {
-		s = kms.Disabled(s)
-	}
-	return s, err
 }
 
 // password returns how to get a private key's password, nil if there is none.

@@ -2,15 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 )
@@ -80,12 +83,14 @@ type keyInfo struct {
 	Algorithm       policy.Algorithm `json:"algorithm"`
 	PublicKeySHA256 string           `json:"public_key_sha256"`
 	PublicKey       string           `json:"public_key"`
+	Version         string           `json:"key_version,omitempty"`
 	PrivateFile     string           `json:"private_file,omitempty"`
 	PublicFile      string           `json:"public_file,omitempty"`
 }
 
 func (a *app) printKey(pub *kms.PublicKey, privateFile, publicFile string) error {
-	info := keyInfo{pub.Algorithm(), pub.Fingerprint(), string(pub.PEM()), privateFile, publicFile}
+	info := keyInfo{Algorithm: pub.Algorithm(), PublicKeySHA256: pub.Fingerprint(), PublicKey: string(pub.PEM()),
+		PrivateFile: privateFile, PublicFile: publicFile}
 	return a.print(info, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\npublic_key_sha256: %s\n", info.Algorithm, info.PublicKeySHA256)
 		fmt.Fprintf(w, "private key: %s\npublic key:  %s\n", privateFile, publicFile)
@@ -93,32 +98,58 @@ func (a *app) printKey(pub *kms.PublicKey, privateFile, publicFile string) error
 }
 
 func (a *app) keyPublicCommand() *cobra.Command {
-	k := &keyFlags{}
+	k := &keyFlags{app: a}
+	var format string
 	c := &cobra.Command{
-		Use:   "public URI",
-		Short: "Print a key's public half as PEM, with its fingerprint",
-		Args:  cobra.ExactArgs(1),
+		Use:   "public URI|NAME",
+		Short: "Print a key's public half, with its fingerprint",
+		Long: `Print the public half of the key with this URI, or of the key of this name in
+the configuration, as PEM or as a JSON Web Key. Its fingerprint, which
+public_key_sha256 pins, goes to standard error.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if format != "pem" && format != "jwk" {
+				return usageError{fmt.Errorf("--format %q: allowed: pem, jwk", format)}
+			}
 			s, err := k.open(c, args[0])
 			if err != nil {
 				return err
 			}
-			pub := s.Public()
-			info := keyInfo{Algorithm: pub.Algorithm(), PublicKeySHA256: pub.Fingerprint(), PublicKey: string(pub.PEM())}
-			fmt.Fprintf(a.err, "%s, public_key_sha256: %s\n", info.Algorithm, info.PublicKeySHA256)
-			return errors.Join(a.print(info, func(w io.Writer) { fmt.Fprint(w, info.PublicKey) }), s.Close())
+			return errors.Join(a.printPublic(s, format), s.Close())
 		},
 	}
+	c.Flags().StringVar(&format, "format", "pem", "`FORMAT` of the key: pem or jwk")
 	k.add(c)
 	return c
 }
 
+func (a *app) printPublic(s kms.Signer, format string) error {
+	pub := s.Public()
+	text := string(pub.PEM())
+	if format == "jwk" {
+		jwk, err := pub.JWK()
+		if err != nil {
+			return err
+		}
+		text = string(jwk) + "\n"
+	}
+	info := keyInfo{Algorithm: pub.Algorithm(), PublicKeySHA256: pub.Fingerprint(), PublicKey: text, Version: s.Version()}
+	version := ""
+	if info.Version != "" {
+		version = ", version: " + info.Version
+	}
+	fmt.Fprintf(a.err, "%s, public_key_sha256: %s%s\n", info.Algorithm, info.PublicKeySHA256, version)
+	return a.print(info, func(w io.Writer) { fmt.Fprint(w, info.PublicKey) })
+}
+
 func (a *app) keyTestCommand() *cobra.Command {
-	k := &keyFlags{}
+	k := &keyFlags{app: a}
 	c := &cobra.Command{
-		Use:   "test URI",
+		Use:   "test URI|NAME",
 		Short: "Sign a random message with a key and verify the signature",
-		Args:  cobra.ExactArgs(1),
+		Long: `Sign a random message with the key with this URI, or with the key of this name
+in the configuration, and verify the signature with its public half.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := k.open(c, args[0])
 			if err != nil {
@@ -131,16 +162,26 @@ func (a *app) keyTestCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) testKey(c *cobra.Command, s kms.Signer) error {
+// canaryPatience is how long signing one canary may take.
+const canaryPatience = 30 * time.Second
+
+// canarySigned signs a message that means nothing, and verifies the signature.
+func canarySigned(ctx context.Context, s kms.Signer) error {
+	ctx, cancel := context.WithTimeout(ctx, canaryPatience)
+	defer cancel()
 	canary := bytes.NewBufferString("sealwright key test ")
 	if _, err := io.CopyN(canary, rand.Reader, 32); err != nil {
 		return err
 	}
-	sig, err := s.Sign(c.Context(), canary.Bytes())
+	sig, err := s.Sign(ctx, canary.Bytes())
 	if err != nil {
 		return err
 	}
-	if err := s.Public().Verify(canary.Bytes(), sig); err != nil {
+	return s.Public().Verify(canary.Bytes(), sig)
+}
+
+func (a *app) testKey(c *cobra.Command, s kms.Signer) error {
+	if err := canarySigned(c.Context(), s); err != nil {
 		return err
 	}
 	result := struct {
@@ -154,21 +195,48 @@ func (a *app) testKey(c *cobra.Command, s kms.Signer) error {
 }
 
 // keyFlags say how to open a key that is named on the command line.
-type keyFlags struct{ algorithm, passwordFile, passwordEnv string }
+type keyFlags struct {
+	app                                         *app
+	algorithm, passwordFile, passwordEnv, store string
+}
 
 func (k *keyFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&k.algorithm, "algorithm", "", "`ALGORITHM` of the key (an RSA key needs it): "+strings.Join(policy.Algorithms, ", "))
+	c.Flags().StringVar(&k.store, "store", "", "key store of the configuration, by `NAME`, that the URI is a key of")
 	passwordFlags(c, &k.passwordFile, &k.passwordEnv)
 }
 
-func (k *keyFlags) open(c *cobra.Command, uri string) (kms.Signer, error) {
+// open opens a key by its URI or, if it has no scheme, by its name in the
+// configuration.
+func (k *keyFlags) open(c *cobra.Command, key string) (kms.Signer, error) {
 	if k.algorithm != "" && !slices.Contains(policy.Algorithms, k.algorithm) {
 		return nil, usageError{fmt.Errorf("--algorithm %q: allowed: %s", k.algorithm, strings.Join(policy.Algorithms, ", "))}
 	}
-	s, err := kms.Open(c.Context(), kms.Config{URI: uri, Algorithm: policy.Algorithm(k.algorithm),
-		Password: password(k.passwordFile, k.passwordEnv)})
+	cfg := &configs.Config{}
+	described := configs.Key{Name: key, URI: key, Store: k.store, Algorithm: policy.Algorithm(k.algorithm),
+		PasswordFile: k.passwordFile, PasswordEnv: k.passwordEnv}
+	named := !strings.Contains(key, ":")
+	if named || k.store != "" {
+		var err error
+		if cfg, err = k.app.read(); err != nil {
+			return nil, err
+		}
+	}
+	if named {
+		found, ok := cfg.Key(key)
+		if !ok {
+			return nil, usageError{fmt.Errorf("no key is named %q in the configuration, and a URI has a scheme, such as file:%s", key, key)}
+		}
+		described = *found
+	} else if _, ok := cfg.KeyStore(k.store); !ok && k.store != "" {
+		return nil, usageError{fmt.Errorf("--store: no key store is named %q in the configuration", k.store)}
+	}
+	opened, err := (&opener{}).oneKey(c.Context(), cfg, described)
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return s, nil
+	if opened.Err != nil {
+		return nil, opened.Err
+	}
+	return opened.Signer, nil
 }

@@ -178,11 +178,3 @@ func helpTopic(c *cobra.Command, args []string) error {
 	}
 	return nil
 }
-
-// doctorCommand holds the place of a command that scripts may already name.
-func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{Use: "doctor", Short: "Probe registries and keys (not in this build)", Hidden: true,
-		RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("doctor is not in this build; see: sealwright check, sealwright key test")}
-		}}
-}

@@ -103,7 +103,8 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies 
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
 	}
-	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: shown}
+	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg}
+	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe})
 	if once {
 		return d.once(ctx, policies)
@@ -120,6 +121,7 @@ type service struct {
 	journal  *journal.Journal
 	state    string
 	progress *progress
+	config   *configs.Config // that is in force
 }
 
 func (d *service) observe(s journal.Subtask) { d.progress.add(s.Status == journal.Failed) }
@@ -172,10 +174,14 @@ func (d *service) serve(ctx context.Context) error {
 
 // listen acts on signals until one of them, or ctx, asks to stop.
 func (d *service) listen(ctx context.Context, sig <-chan os.Signal) {
+	again := time.NewTicker(reopenEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-again.C:
+			d.reopen(ctx)
 		case s := <-sig:
 			switch s {
 			case syscall.SIGHUP:
@@ -227,7 +233,42 @@ func (d *service) reload(ctx context.Context) {
 		return
 	}
 	d.engine.Replace(setup)
+	d.config = cfg
 	d.log.Info("configuration reloaded", zap.Int("policies", len(cfg.Policies)))
+	d.warnOfKeys()
+}
+
+// reopenEvery is how often keys are asked for again that their stores did not
+// give.
+const reopenEvery = 30 * time.Second
+
+// reopen tries the keys again that their stores did not give, as nothing else
+// would tell that they do by now.
+func (d *service) reopen(ctx context.Context) {
+	before := len(d.opener.failing)
+	if before == 0 {
+		return
+	}
+	setup, err := d.opener.open(ctx, d.config)
+	if err != nil {
+		d.log.Warn("keys not opened again", zap.Error(err))
+		return
+	}
+	if len(d.opener.failing) == before {
+		if err := setup.Close(); err != nil {
+			d.log.Warn("closing keys", zap.Error(err))
+		}
+		return
+	}
+	d.engine.Replace(setup)
+	d.log.Info("keys opened again", zap.Int("opened", before-len(d.opener.failing)), zap.Strings("still_failing", d.opener.failing))
+}
+
+// warnOfKeys says which keys their stores did not give.
+func (d *service) warnOfKeys() {
+	if len(d.opener.failing) > 0 {
+		d.log.Error("keys not opened: their policies fail until they are", zap.Strings("keys", d.opener.failing))
+	}
 }
 
 // fireAll fires every enabled policy.

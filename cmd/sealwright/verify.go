@@ -26,8 +26,11 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify --key PUB IMAGE...",
 		Short: "Verify images' signatures, any algorithm including SM2",
 		Long: `Verify that each IMAGE (by tag or digest) carries a signature that one of the
-public keys verifies over the image's digest and identity. The identity is the
-image's repository, HOST/NAME, unless --identity says another.
+public keys verifies over the image's digest and identity, in any format. The
+identity is the image's repository, HOST/NAME, unless --identity says another.
+
+cosign 3 and notation name no repository in what they sign: such signatures count
+only with --no-identity.
 
 Exit code 0 only if every image is verified.`,
 		Args: cobra.MinimumNArgs(1),
@@ -36,6 +39,8 @@ Exit code 0 only if every image is verified.`,
 	c.Flags().StringArrayVar(&v.keyFiles, "key", nil, "public key `FILE` (PEM); repeatable, one is enough to verify")
 	c.Flags().StringVar(&v.algorithm, "algorithm", "", "only accept this `ALGORITHM` (default: every one the key can be used with)")
 	c.Flags().StringVar(&v.identity, "identity", "", "the `IDENTITY` that must have been signed, HOST/NAME (default: the image's own)")
+	c.Flags().BoolVar(&v.noIdentity, "no-identity", false, "also accept signatures that name no repository at all")
+	c.Flags().StringVar(&v.elsewhere, "signature-repository", "", "`REPOSITORY` of the same registry that may hold cosign signatures too")
 	c.Flags().BoolVar(&v.insecure, "insecure", false, "talk plain HTTP to the registry")
 	c.Flags().StringVar(&v.dockerConfig, "docker-config", "", "docker configuration `FILE` with credentials (default: as docker finds it)")
 	return c
@@ -45,7 +50,8 @@ type verifier struct {
 	app                               *app
 	keyFiles                          []string
 	algorithm, identity, dockerConfig string
-	insecure                          bool
+	elsewhere                         string
+	insecure, noIdentity              bool
 	keychain                          authn.Keychain
 	keys                              []*kms.PublicKey
 	clients                           map[string]registry.Registry
@@ -56,6 +62,7 @@ type verification struct {
 	Image       string           `json:"image"`
 	Digest      string           `json:"digest,omitempty"`
 	Verified    bool             `json:"verified"`
+	Format      policy.Format    `json:"format,omitempty"`
 	Identity    string           `json:"identity,omitempty"`
 	Fingerprint string           `json:"public_key_sha256,omitempty"`
 	Algorithm   policy.Algorithm `json:"algorithm,omitempty"`
@@ -152,26 +159,39 @@ func (v *verifier) verify(ctx context.Context, image string) (verification, erro
 		}
 		wanted = client.Host() + "/" + repository
 	}
-	verifiers := make([]signature.Verifier, len(v.keys))
+	keys := make([]signature.Key, len(v.keys))
 	for i, k := range v.keys {
-		verifiers[i] = k
+		keys[i] = signature.Key{Verifier: k, Algorithm: k.Algorithm(), PublicKey: k.DER()}
 	}
-	cosign := signature.Cosign{Store: client}
-	found, err := cosign.Check(ctx, repository, d.Digest, verifiers)
+	signed := signature.NewLayouts(client).Image(signature.Subject{Repository: repository, Digest: d.Digest,
+		MediaType: d.MediaType, Size: d.Size, Identity: wanted, Elsewhere: v.elsewhere}, signature.Witnesses{})
+	found, err := signed.Check(ctx, keys)
 	if err != nil {
 		return r, err
 	}
-	others := []string{}
+	return v.judge(r, found, wanted)
+}
+
+// judge decides by the signatures that the keys verify.
+func (v *verifier) judge(r verification, found []signature.Verified, wanted string) (verification, error) {
+	var others []string
+	unnamed := false
 	for _, f := range found {
-		if f.Identity == wanted {
+		if f.Identity == wanted || f.Identity == "" && v.noIdentity {
 			key := v.keys[f.Verifier]
-			r.Verified, r.Identity, r.Fingerprint, r.Algorithm = true, f.Identity, key.Fingerprint(), key.Algorithm()
+			r.Verified, r.Format, r.Identity, r.Fingerprint, r.Algorithm = true, f.Format, f.Identity, key.Fingerprint(), key.Algorithm()
 			return r, nil
 		}
-		others = append(others, f.Identity)
+		unnamed = unnamed || f.Identity == ""
+		if f.Identity != "" && !slices.Contains(others, f.Identity) {
+			others = append(others, f.Identity)
+		}
 	}
-	if len(others) > 0 {
+	switch {
+	case len(others) > 0:
 		return r, fmt.Errorf("signed by the key, but for %s instead of %s (see --identity)", strings.Join(others, ", "), wanted)
+	case unnamed:
+		return r, errors.New("signed by the key, but for no repository by name (see --no-identity)")
 	}
 	return r, errors.New("no signature that the key verifies")
 }
@@ -227,7 +247,7 @@ func (v *verifier) client(host, kind string) (registry.Registry, error) {
 func writeVerifications(w io.Writer, results []verification) {
 	for _, r := range results {
 		if r.Verified {
-			fmt.Fprintf(w, "verified  %s  %s  %s  %s\n", r.Image, r.Digest, r.Algorithm, r.Fingerprint)
+			fmt.Fprintf(w, "verified  %s  %s  %s  %s  %s\n", r.Image, r.Digest, r.Algorithm, r.Fingerprint, r.Format)
 		} else {
 			fmt.Fprintf(w, "REFUSED   %s  %s  %s\n", r.Image, r.Digest, r.Error)
 		}

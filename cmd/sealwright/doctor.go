@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealwright/sealwright/configs"
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/signature"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Probe every registry, key and timestamp authority",
+		Long: `Ask every registry, key and timestamp authority of the configuration what it can
+do, and say what will be used: the catalog, paging and referrers of registries,
+a signature over a random message by every key, the expiry of certificates, a
+timestamp. Nothing is written to a registry; every key is used once.
+
+Exit code 0 only if nothing failed.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := a.load()
+			if err != nil {
+				return err
+			}
+			d := &doctor{app: a, opener: &opener{}, config: cfg}
+			return d.run(c.Context())
+		},
+	}
+}
+
+// probeTimeout bounds the probe of one registry, key or authority.
+const probeTimeout = 15 * time.Second
+
+// A state is how a probe ended.
+type state string
+
+const (
+	fine    state = "ok"
+	warning state = "warn"
+	broken  state = "FAIL"
+)
+
+// A diagnosis is what one probe found, and what follows from it.
+type diagnosis struct {
+	Subject string `json:"subject"` // "registry prod"
+	Check   string `json:"check"`
+	State   state  `json:"state"`
+	Found   string `json:"found"`
+	Used    string `json:"used,omitempty"` // what will be done about it
+}
+
+// A doctor probes what a configuration names.
+type doctor struct {
+	app    *app
+	opener *opener
+	config *configs.Config
+	found  []diagnosis
+}
+
+func (d *doctor) add(subject, check string, s state, found, used string) {
+	f := diagnosis{subject, check, s, strings.ToValidUTF8(found, "?"), used}
+	if d.app.output == "text" {
+		d.write(f)
+	}
+	d.found = append(d.found, f)
+}
+
+func (d *doctor) run(ctx context.Context) error {
+	for i := range d.config.Registries {
+		d.registry(ctx, &d.config.Registries[i])
+	}
+	for i := range d.config.Keys {
+		d.key(ctx, d.config.Keys[i])
+	}
+	d.authorities(ctx)
+	if err := d.app.print(d.found, func(io.Writer) {}); err != nil { // text is written by now
+		return err
+	}
+	for _, f := range d.found {
+		if f.State == broken {
+			return errIncomplete
+		}
+	}
+	return nil
+}
+
+// registry probes what a registry lists and how it keeps referrers.
+func (d *doctor) registry(ctx context.Context, c *configs.Registry) {
+	subject := "registry " + c.Name
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	opened, err := d.opener.registry(*c)
+	if err != nil {
+		d.add(subject, "open", broken, err.Error(), "nothing")
+		return
+	}
+	r := opened.place.Registry()
+	repository, ok := d.catalog(ctx, subject, r)
+	if !ok {
+		return
+	}
+	why := r.Untagged()
+	switch {
+	case why == "":
+		d.add(subject, "untagged", fine, "can be seen", "signed where a policy covers them")
+	case d.wantsUntagged(c.Name):
+		d.add(subject, "untagged", warning, why, "a policy covers them, and they stay unsigned")
+	default:
+		d.add(subject, "untagged", fine, why, "no policy covers them")
+	}
+	if repository == "" {
+		return
+	}
+	d.tags(ctx, subject, r, repository)
+	d.referrers(ctx, subject, r, repository)
+	d.add(subject, "limits", fine, fmt.Sprintf("%d requests sent for this", r.Requests().Total()),
+		fmt.Sprintf("at most %g requests a second, %d at once", c.Limits.RequestsPerSecond, c.Limits.Concurrency))
+}
+
+// catalog returns the first repository; false if none can be listed.
+func (d *doctor) catalog(ctx context.Context, subject string, r registry.Registry) (string, bool) {
+	for repository, err := range r.Repositories(ctx) {
+		if err != nil {
+			d.add(subject, "catalog", broken, err.Error(), "no policy of this registry can run")
+			return "", false
+		}
+		d.add(subject, "catalog", fine, "lists repositories", "")
+		return repository, true
+	}
+	d.add(subject, "catalog", warning, "lists no repository", "nothing to sign, or the account sees nothing")
+	return "", true
+}
+
+// tags reads tags of one repository.
+func (d *doctor) tags(ctx context.Context, subject string, r registry.Registry, repository string) {
+	all := func(string) bool { return true }
+	for a, err := range r.Artifacts(ctx, registry.Query{Repository: repository, Tags: all}) {
+		if err != nil {
+			d.add(subject, "tags", broken, err.Error(), "its artifacts stay unsigned")
+			return
+		}
+		d.add(subject, "tags", fine, fmt.Sprintf("%s:%s is %s", repository, strings.Join(a.Tags, ","), short(a.Digest.String())), "")
+		return
+	}
+	d.add(subject, "tags", fine, repository+" has none", "")
+}
+
+func (d *doctor) referrers(ctx context.Context, subject string, r registry.Registry, repository string) {
+	c, err := registry.NewReferrers(r).Capability(ctx, repository)
+	if err != nil {
+		d.add(subject, "referrers", broken, err.Error(), "formats bundle and notation cannot be used")
+		return
+	}
+	used := "bundle and notation signatures are listed in an index under the tag sha256-DIGEST"
+	if c.API {
+		used = "bundle and notation signatures are listed by the registry"
+	}
+	d.add(subject, "referrers", fine, c.String()+": "+c.Reason, used)
+}
+
+func (d *doctor) wantsUntagged(name string) bool {
+	for i := range d.config.Policies {
+		if p := &d.config.Policies[i]; p.Registry == name && p.IsEnabled() && p.WantsUntagged() {
+			return true
+		}
+	}
+	return false
+}
+
+// key has a key sign a message that means nothing.
+func (d *doctor) key(ctx context.Context, c configs.Key) {
+	subject := "key " + c.Name
+	key, err := d.opener.oneKey(ctx, d.config, c)
+	if err = errors.Join(err, key.Err); err != nil {
+		d.add(subject, "open", broken, err.Error(), "policies that sign with it fail")
+		return
+	}
+	public := key.Signer.Public()
+	version := ""
+	if v := key.Signer.Version(); v != "" {
+		version = ", version " + v
+	}
+	pinned := "public_key_sha256 does not pin it"
+	if c.PublicKeySHA256 != "" {
+		pinned = "pinned"
+	}
+	d.add(subject, "open", fine, fmt.Sprintf("%s, %d bits%s", public.Algorithm(), public.Bits(), version), pinned+": "+public.Fingerprint())
+	d.canary(ctx, subject, key, c)
+	d.certificates(subject, key)
+	if err := key.Signer.Close(); err != nil {
+		d.add(subject, "close", warning, err.Error(), "")
+	}
+}
+
+func (d *doctor) canary(ctx context.Context, subject string, key engine.Key, c configs.Key) {
+	began := time.Now()
+	err := canarySigned(ctx, key.Signer)
+	switch {
+	case err == nil:
+		d.add(subject, "canary", fine, fmt.Sprintf("signed and verified in %s", time.Since(began).Round(10*time.Microsecond)), "")
+	case c.Disabled || c.DisableFile != "":
+		d.add(subject, "canary", warning, err.Error(), "its signatures count, and it makes no new ones")
+	default:
+		d.add(subject, "canary", broken, err.Error(), "policies that sign with it fail")
+	}
+}
+
+func (d *doctor) certificates(subject string, key engine.Key) {
+	if len(key.Certificates) == 0 {
+		return
+	}
+	now := time.Now()
+	leaf := key.Certificates[0]
+	found := fmt.Sprintf("%s, expires %s", leaf.Subject, leaf.NotAfter.UTC().Format(time.DateOnly))
+	if err := key.Certified(now); err != nil {
+		d.add(subject, "certificate", broken, err.Error(), "formats notation-jws and notation-cose are not signed")
+		return
+	}
+	left := leaf.NotAfter.Sub(now)
+	for _, c := range key.Certificates {
+		left = min(left, c.NotAfter.Sub(now))
+	}
+	if left < 30*24*time.Hour {
+		d.add(subject, "certificate", warning, found, fmt.Sprintf("%d days left in its chain", int(left.Hours()/24)))
+		return
+	}
+	d.add(subject, "certificate", fine, found, "formats notation-jws and notation-cose")
+}
+
+// authorities asks each timestamp authority for a timestamp, once.
+func (d *doctor) authorities(ctx context.Context) {
+	asked := map[string]bool{}
+	for i := range d.config.Policies {
+		policy := &d.config.Policies[i]
+		for _, a := range policy.Timestamp {
+			if asked[a.URL+" "+a.CA] {
+				continue
+			}
+			asked[a.URL+" "+a.CA] = true
+			subject := "timestamp " + a.URL
+			authority, err := d.opener.authority(a)
+			if err == nil {
+				err = stamped(ctx, authority)
+			}
+			if err != nil {
+				d.add(subject, "timestamp", broken, err.Error(), "the next authority of the policy, if there is one")
+			} else {
+				d.add(subject, "timestamp", fine, "given, and its roots vouch for it", "")
+			}
+		}
+	}
+}
+
+// stamped asks an authority for a timestamp over words that mean nothing.
+func stamped(ctx context.Context, a signature.Authority) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return a.Probe(ctx)
+}
+
+// write shows a diagnosis as soon as it is made: a probe may take long.
+func (d *doctor) write(f diagnosis) {
+	if len(d.found) == 0 || d.found[len(d.found)-1].Subject != f.Subject {
+		fmt.Fprintf(d.app.out, "%s\n", f.Subject)
+	}
+	fmt.Fprintf(d.app.out, "  %-4s  %-11s %s\n", f.State, f.Check, oneLine(f.Found))
+	if f.Used != "" {
+		fmt.Fprintf(d.app.out, "  %18s → %s\n", "", f.Used)
+	}
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
