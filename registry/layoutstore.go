@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -196,8 +197,51 @@ func (l *layouts) putManifest(ctx context.Context, repository, ref, mediaType st
 	return m.Digest, l.enter(ctx, dir, d)
 }
 
-// enter puts d into a layout's index, under the lock.
+// enter puts d into a layout's index.
 func (l *layouts) enter(ctx context.Context, dir string, d layoutDescriptor) error {
+	return l.rewrite(ctx, dir, func(raw []byte) ([]byte, error) { return withDescriptor(raw, d) })
+}
+
+var _ Deleter = (*layouts)(nil)
+
+// Delete implements Deleter: the manifest and every tag that names it go.
+func (l *layouts) Delete(ctx context.Context, repository string, digest v1.Hash) error {
+	if err := l.delete(ctx, repository, digest); err != nil {
+		return fmt.Errorf("deleting %s: %w", refName(l.name, repository, digest.String()), err)
+	}
+	return nil
+}
+
+func (l *layouts) delete(ctx context.Context, repository string, digest v1.Hash) error {
+	if _, _, err := parseRef(digest.String()); err != nil {
+		return err
+	}
+	dir, err := l.dir(repository)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// Only a manifest: other content is named by digests that we do not see.
+	_, err = l.manifest(dir, digest, "")
+	isManifest := err == nil
+	// The index goes first: a manifest that nothing names does no harm.
+	if err := l.rewrite(ctx, dir, func(raw []byte) ([]byte, error) { return withoutDigest(raw, digest) }); err != nil {
+		return err
+	}
+	if !isManifest {
+		return nil
+	}
+	if err := l.root.Remove(blobPath(dir, digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return missing(err)
+	}
+	return nil
+}
+
+// rewrite changes a layout's index under the lock. change returns nil if there
+// is nothing to change.
+func (l *layouts) rewrite(ctx context.Context, dir string, change func(raw []byte) ([]byte, error)) error {
 	lock, err := l.root.OpenFile(path.Join(dir, layoutLock), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return missing(err)
@@ -211,7 +255,7 @@ func (l *layouts) enter(ctx context.Context, dir string, d layoutDescriptor) err
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	next, err := withDescriptor(raw, d)
+	next, err := change(raw)
 	if err != nil || next == nil {
 		return err
 	}
@@ -225,17 +269,9 @@ func (l *layouts) enter(ctx context.Context, dir string, d layoutDescriptor) err
 // The other entries and fields keep their values; entries with the same tag
 // go.
 func withDescriptor(raw []byte, d layoutDescriptor) ([]byte, error) {
-	index := map[string]json.RawMessage{"schemaVersion": json.RawMessage("2")}
-	var entries []json.RawMessage
-	if len(bytes.TrimSpace(raw)) > 0 {
-		if err := json.Unmarshal(raw, &index); err != nil {
-			return nil, fmt.Errorf("%s: %w: %s", layoutIndex, ErrCorrupt, plain(err.Error()))
-		}
-	}
-	if list, found := index["manifests"]; found {
-		if err := json.Unmarshal(list, &entries); err != nil {
-			return nil, fmt.Errorf("%s: manifests: %w: %s", layoutIndex, ErrCorrupt, plain(err.Error()))
-		}
+	index, entries, err := parseLayoutIndex(raw)
+	if err != nil {
+		return nil, err
 	}
 	tag, tagged := d.tag()
 	kept, there := entries[:0:0], false
@@ -264,4 +300,43 @@ func withDescriptor(raw []byte, d layoutDescriptor) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", layoutIndex, err)
 	}
 	return json.Marshal(index)
+}
+
+// withoutDigest returns an index without the entries of a digest, or nil if it
+// has none.
+func withoutDigest(raw []byte, digest v1.Hash) ([]byte, error) {
+	index, entries, err := parseLayoutIndex(raw)
+	if err != nil {
+		return nil, err
+	}
+	kept := slices.DeleteFunc(slices.Clone(entries), func(raw json.RawMessage) bool {
+		var e layoutDescriptor
+		return json.Unmarshal(raw, &e) == nil && e.Digest == digest.String()
+	})
+	if len(kept) == len(entries) {
+		return nil, nil
+	}
+	if index["manifests"], err = json.Marshal(kept); err != nil {
+		return nil, fmt.Errorf("%s: %w", layoutIndex, err)
+	}
+	return json.Marshal(index)
+}
+
+// parseLayoutIndex returns the fields of a layout's index, and its entries.
+func parseLayoutIndex(raw []byte) (index map[string]json.RawMessage, entries []json.RawMessage, err error) {
+	index = map[string]json.RawMessage{"schemaVersion": json.RawMessage("2")}
+	if len(bytes.TrimSpace(raw)) > 0 {
+		if err := json.Unmarshal(raw, &index); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w: %s", layoutIndex, ErrCorrupt, plain(err.Error()))
+		}
+	}
+	if index == nil { // it says null
+		return nil, nil, fmt.Errorf("%s is no object: %w", layoutIndex, ErrCorrupt)
+	}
+	if list, found := index["manifests"]; found {
+		if err := json.Unmarshal(list, &entries); err != nil {
+			return nil, nil, fmt.Errorf("%s: manifests: %w: %s", layoutIndex, ErrCorrupt, plain(err.Error()))
+		}
+	}
+	return index, entries, nil
 }
