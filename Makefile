@@ -27,7 +27,7 @@ demo: build ## Do the whole job on embedded defaults, in seconds
 
 .PHONY: test
 test: ## Run all tests, with the race detector (needs PostgreSQL, OpenSSL, SoftHSM: installs them)
-	.ci/tools.sh postgres openssl softhsm >/dev/null
+	.ci/tools.sh postgres openssl curl softhsm >/dev/null
 	go test -race ./...
 
 .PHONY: check

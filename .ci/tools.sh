@@ -13,7 +13,7 @@ set -euo pipefail
 
 usage="usage: ${0##*/} TOOL...
   built with Go:    cosign2 cosign3 notation registry crane golangci-lint govulncheck
-  Debian packages:  podman runc buildah systemd-nspawn openssl postgres (the directory of initdb and postgres)
+  Debian packages:  podman runc buildah systemd-nspawn openssl curl postgres (the directory of initdb and postgres)
                     softhsm (SOFTHSM2, and its module SOFTHSM2_MODULE) opensc (pkcs11-tool)
   from Debian 13:   skopeo rootfs (the directory of a tree with systemd 257, to boot with systemd-nspawn)
 cache: \$SEALWRIGHT_TOOLS, else \$XDG_CACHE_HOME/sealwright/tools, else ~/.cache/sealwright/tools"
@@ -212,6 +212,7 @@ for tool in "$@"; do
 	golangci-lint) go_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.12.2 ;;
 	govulncheck) go_tool govulncheck golang.org/x/vuln/cmd/govulncheck v1.8.0 ;;
 	openssl) apt_tool openssl openssl openssl ;;
+	curl) apt_tool curl curl curl ;;
 	# runc is named beside podman and buildah because they take crun otherwise, which refuses machines with hybrid cgroups.
 	podman | buildah) apt_tool "$tool" "$tool" "$tool" runc ;;
 	runc) apt_tool runc runc runc ;;

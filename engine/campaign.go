@@ -80,6 +80,9 @@ var errNotResigned = errors.New("the new key has not signed it: the old signatur
 func (b *bound) old(ctx context.Context, image *signature.Image) ([]policy.Format, error) {
 	var formats []policy.Format
 	for _, format := range b.SignatureFormats() {
+		if format.Impossible(b.from.Signer.Public().Algorithm()) != "" {
+			continue // so it cannot have
+		}
 		look, err := image.Look(ctx, format, b.from.signing())
 		if err != nil {
 			return nil, fmt.Errorf("reading %s signatures by key %s: %w", format, b.from.Signer.Public().Fingerprint(), err)

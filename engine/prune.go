@@ -277,15 +277,19 @@ func (p *pruner) orphan(ctx context.Context, repository, tag string, digest v1.H
 	}
 	f.Signatures = left.Signatures
 	p.settle(ctx, f, func() error {
-		if gone, err := p.isGone(ctx, repository, digest); err != nil || !gone {
-			return errors.Join(err, errBack)
+		gone, err := p.isGone(ctx, repository, digest)
+		switch {
+		case err != nil:
+			return err
+		case !gone:
+			return errBack
 		}
 		return p.place.signatures.RemoveLeftover(ctx, left)
 	})
 }
 
-// errBack says that an orphan is none any more, or not for certain.
-var errBack = errors.New("what was signed may be there again: its signatures stay")
+// errBack says that an orphan is none any more.
+var errBack = errors.New("what was signed is there again: its signatures stay")
 
 // isGone reports whether the registry says that there is no such manifest.
 func (p *pruner) isGone(ctx context.Context, repository string, digest v1.Hash) (bool, error) {
@@ -299,9 +303,12 @@ func (p *pruner) isGone(ctx context.Context, repository string, digest v1.Hash) 
 // settle removes what was found, unless this is a dry run, and reports it.
 func (p *pruner) settle(ctx context.Context, f PruneFinding, remove func() error) {
 	if p.journal != nil {
-		if err := p.claimed(ctx, f, remove); err != nil {
+		switch err := p.claimed(ctx, f, remove); {
+		case errors.Is(err, errBack):
+			return
+		case err != nil:
 			f.Reason, f.Detail = reasonFor(err), err.Error()
-		} else {
+		default:
 			f.Removed = true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -60,10 +61,12 @@ func (a *app) read() (*configs.Config, error) {
 // other servers it opened, so that one that a reload did not change keeps its
 // budget, and the keys' switches.
 type opener struct {
-	registries  map[string]openedRegistry
-	stores      map[string]openedStore
-	switches    map[string]*kms.Switch
-	authorities map[string]*budget.Transport
+	mu         sync.Mutex // of stores and transports, which metrics read
+	registries map[string]openedRegistry
+	stores     map[string]openedStore
+	switches   map[string]*kms.Switch
+	transports map[string]*budget.Transport // to witnesses, by URL
+	logs       map[string]*signature.Rekor  // by URL and public key
 	// failing are the names of keys that their stores did not give.
 	failing []string
 }
@@ -113,7 +116,9 @@ func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, 
 	if err != nil {
 		return nil, errors.Join(err, closeAll(keys))
 	}
+	o.mu.Lock()
 	o.registries, o.stores, o.failing = opened, stores, failing(keys)
+	o.mu.Unlock()
 	o.turn(cfg)
 	return setup, nil
 }

@@ -2,23 +2,17 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	tspclient "github.com/notaryproject/tspclient-go"
-
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/budget"
-	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
-	"github.com/sealwright/sealwright/registry/signature"
 )
 
 // keyPatience is how long opening one key may take.
@@ -196,51 +190,4 @@ func openStore(c configs.KeyStore) (*kms.Store, error) {
 		Auth: kms.Auth{TokenFile: a.TokenFile, RoleID: a.RoleID, SecretIDFile: a.SecretIDFile, KubernetesRole: a.KubernetesRole,
 			JWTFile: a.JWTFile, Mount: a.Mount, AccessKey: a.AccessKey, SecretKeyFile: a.SecretKeyFile,
 			ConfigFile: a.ConfigFile, Profile: a.Profile}})
-}
-
-const (
-	// maxTimestamp bounds an answer of a timestamp authority, in bytes.
-	maxTimestamp = 1 << 20
-	// What one timestamp authority is asked at most.
-	timestampsPerSecond, timestampsAtOnce = 20, 8
-)
-
-// witnesses returns who attests a policy's signatures.
-func (o *opener) witnesses(p policy.Policy) (signature.Witnesses, error) {
-	var w signature.Witnesses
-	for i, a := range p.Timestamp {
-		authority, err := o.authority(a)
-		if err != nil {
-			return w, fmt.Errorf("timestamp[%d]: %w", i, err)
-		}
-		w.Timestamps = append(w.Timestamps, authority)
-	}
-	return w, nil
-}
-
-// authority returns a timestamp authority. All policies that name its URL share
-// one budget.
-func (o *opener) authority(a policy.TimestampAuthority) (signature.Authority, error) {
-	chain, err := kms.ReadCertificates(a.CA)
-	if err != nil {
-		return signature.Authority{}, fmt.Errorf("ca: %w", err)
-	}
-	roots := x509.NewCertPool()
-	for _, c := range chain {
-		roots.AddCert(c)
-	}
-	transport, ok := o.authorities[a.URL]
-	if !ok {
-		transport = budget.NewTransport(nil, budget.Limits{RequestsPerSecond: timestampsPerSecond, Concurrency: timestampsAtOnce}, maxTimestamp)
-		if o.authorities == nil {
-			o.authorities = map[string]*budget.Transport{}
-		}
-		o.authorities[a.URL] = transport
-	}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	stamper, err := tspclient.NewHTTPTimestamper(client, a.URL)
-	if err != nil {
-		return signature.Authority{}, err
-	}
-	return signature.Authority{Timestamper: stamper, Roots: roots, Name: a.URL}, nil
 }

@@ -19,11 +19,12 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "Probe every registry, key and timestamp authority",
-		Long: `Ask every registry, key and timestamp authority of the configuration what it can
-do, and say what will be used: the catalog, paging and referrers of registries,
-a signature over a random message by every key, the expiry of certificates, a
-timestamp. Nothing is written to a registry; every key is used once.
+		Short: "Probe every registry, key, timestamp authority and transparency log",
+		Long: `Ask every registry, key, timestamp authority and transparency log of the
+configuration what it can do, and say what will be used: the catalog, paging and
+referrers of registries, a signature over a random message by every key, the
+expiry of certificates, a timestamp, the checkpoint of a log. Nothing is written
+to a registry or log; every key is used once.
 
 Exit code 0 only if nothing failed.`,
 		Args: cobra.NoArgs,
@@ -83,6 +84,7 @@ func (d *doctor) run(ctx context.Context) error {
 		d.key(ctx, d.config.Keys[i])
 	}
 	d.authorities(ctx)
+	d.logs(ctx)
 	if err := d.app.print(d.found, func(io.Writer) {}); err != nil { // text is written by now
 		return err
 	}
@@ -266,6 +268,35 @@ func stamped(ctx context.Context, a signature.Authority) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	return a.Probe(ctx)
+}
+
+// logs asks each transparency log for its checkpoint, once.
+func (d *doctor) logs(ctx context.Context) {
+	asked := map[string]bool{}
+	for i := range d.config.Policies {
+		url, key := d.config.Policies[i].TransparencyLog, d.config.Policies[i].TransparencyLogKey
+		if url == "" || asked[url+" "+key] {
+			continue
+		}
+		asked[url+" "+key] = true
+		found, err := d.checkpoint(ctx, url, key)
+		if err != nil {
+			d.add("transparency log "+url, "checkpoint", broken, err.Error(), "policies that enter bundles there fail")
+		} else {
+			d.add("transparency log "+url, "checkpoint", fine, found, "")
+		}
+	}
+}
+
+// checkpoint returns what a log says of itself.
+func (d *doctor) checkpoint(ctx context.Context, url, key string) (string, error) {
+	log, err := d.opener.log(url, key)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return log.Probe(ctx)
 }
 
 // write shows a diagnosis as soon as it is made: a probe may take long.

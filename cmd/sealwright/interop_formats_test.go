@@ -246,7 +246,7 @@ func (x *exchange) judgeEnvelopes(t *testing.T) {
 	for _, repository := range []string{"p256-jws/app", "p384-jws/app", "pss-jws/app", "p256-cose/app", "p384-cose/app", "pss-cose/app", "all/app"} {
 		t.Run(repository, func(t *testing.T) {
 			x.verifyEnvelope(t, trust{roots: x.roots}, repository).accepted(t)
-			x.verifyEnvelope(t, trust{roots: x.strangers}, repository).refused(t, "not produced by a trusted signer")
+			x.verifyEnvelope(t, trust{roots: x.strangers}, repository).refused(t, "does not contain any trusted certificate")
 		})
 	}
 	x.verifyEnvelope(t, trust{roots: x.roots}, "uncovered/app").refused(t, "no signature is associated")
@@ -323,7 +323,7 @@ func (x *exchange) judgeBeside(t *testing.T) {
 		x.verify(t, x.cosign, "p256", "p256-bundle/after").accepted(t)
 		x.verify(t, x.cosign, "stranger", "p256-bundle/after").accepted(t)
 		x.verifyEnvelope(t, trust{roots: x.strangers}, "p256-bundle/after").accepted(t)
-		x.verifyEnvelope(t, trust{roots: x.roots}, "p256-bundle/after").refused(t, "not produced by a trusted signer")
+		x.verifyEnvelope(t, trust{roots: x.roots}, "p256-bundle/after").refused(t, "does not contain any trusted certificate")
 	})
 	t.Run("envelope after theirs", func(t *testing.T) {
 		x.verify(t, x.cosign, "stranger", "p256-jws/after").accepted(t)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
@@ -141,7 +142,8 @@ func (d *service) serve(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
-	server, err := control.Listen(ctx, socket, d.engine, d.journal, d.log.Named("control"))
+	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Log: d.log.Named("control"),
+		Collectors: []prometheus.Collector{d.opener}})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine"
@@ -36,9 +37,18 @@ type Server struct {
 	done     chan struct{}
 }
 
+// Options are what a Server serves. All but Collectors are required.
+type Options struct {
+	Engine  *engine.Engine
+	Journal *journal.Journal
+	Log     *zap.Logger
+	// Collectors are metrics besides those of the engine and the process.
+	Collectors []prometheus.Collector
+}
+
 // Listen opens the socket at path (mode 0600), replacing one that a dead daemon
-// left behind, and serves until Close. It fails when a living daemon answers.
-func Listen(ctx context.Context, path string, e *engine.Engine, j *journal.Journal, log *zap.Logger) (*Server, error) {
+// left behind, and serves o until Close. It fails when a living daemon answers.
+func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	dialer := net.Dialer{Timeout: time.Second}
 	if c, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		_ = c.Close() // nothing was written
@@ -51,16 +61,17 @@ func Listen(ctx context.Context, path string, e *engine.Engine, j *journal.Journ
 	if err != nil {
 		return nil, err
 	}
-	h := &handler{engine: e, journal: j}
+	h := &handler{engine: o.Engine, journal: o.Journal}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /policies/{name}/executions", h.fire)
 	mux.HandleFunc("GET /executions/{id}", h.execution)
+	mux.Handle("GET /metrics", metrics(o.Engine, o.Collectors))
 	s := &Server{listener: l, done: make(chan struct{}),
-		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(log)}}
+		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("control socket closed", zap.Error(err))
+			o.Log.Error("control socket closed", zap.Error(err))
 		}
 	}()
 	return s, nil

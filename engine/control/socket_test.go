@@ -2,12 +2,16 @@ package control_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -49,15 +53,48 @@ func listen(t *testing.T, path string) *control.Server {
 		Scope: []policy.ScopeRule{{Repositories: policy.Selector{Matches: []string{"**"}}, Tags: policy.Selector{Matches: []string{"**"}}}}}
 	disabled := all
 	disabled.Name, disabled.Enabled = "off", &off
-	setup, err := engine.NewSetup([]policy.Policy{all, disabled}, map[string]*engine.Place{"r": engine.NewPlace(r, 1)}, map[string]engine.Key{"k": {Signer: key}}, nil)
+	setup, err := engine.NewSetup([]policy.Policy{all, disabled}, map[string]*engine.Place{"r": engine.NewPlace(r, 1)}, map[string]engine.Key{
+		"k":    {Signer: key, Certificates: []*x509.Certificate{{NotAfter: time.Date(2199, 1, 1, 0, 0, 0, 0, time.UTC)}, {NotAfter: time.Date(2099, 12, 31, 23, 59, 59, 0, time.UTC)}}},
+		"lost": {Err: kms.ErrUnavailable},
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := control.Listen(t.Context(), path, engine.New(engine.Options{Journal: j, Setup: setup}), j, zap.NewNop())
+	s, err := control.Listen(t.Context(), path, control.Options{Engine: engine.New(engine.Options{Journal: j, Setup: setup}), Journal: j, Log: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// TestMetrics: the keys, their certificates and the registries' requests.
+func TestMetrics(t *testing.T) {
+	path := filepath.Join(t.TempDir(), control.SocketName)
+	s := listen(t, path)
+	defer func() { _ = s.Close(context.Background(), path) }()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://control/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status, err)
+	}
+	for _, want := range []string{
+		`sealwright_key_usable{fingerprint="`, `,key="k",version=""} 1`,
+		`sealwright_key_usable{fingerprint="",key="lost",version=""} 0`,
+		`sealwright_certificate_expiry_timestamp_seconds{key="k"} 4.102444799e+09`,
+		`go_goroutines `,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
 }
 
 func TestFireAndFollow(t *testing.T) {
@@ -105,7 +142,7 @@ func TestListenReplacesOnlyADeadSocket(t *testing.T) {
 	}
 	s := listen(t, path) // replaces what the dead daemon left
 	defer func() { _ = s.Close(context.Background(), path) }()
-	if _, err := control.Listen(t.Context(), path, nil, nil, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "another daemon") {
+	if _, err := control.Listen(t.Context(), path, control.Options{Log: zap.NewNop()}); err == nil || !strings.Contains(err.Error(), "another daemon") {
 		t.Errorf("a second daemon on the socket: %v", err)
 	}
 }

@@ -32,6 +32,19 @@ func (f Format) Impossible(a Algorithm) string {
 	return ""
 }
 
+// Unloggable says why no transparency log takes signatures made with the
+// algorithm; "" if there are logs that do. They know a key's algorithm by the key,
+// so each kind of key has only one there.
+func (a Algorithm) Unloggable() string {
+	switch family := a.Family(); {
+	case family == SM2:
+		return "transparency logs know no SM2"
+	case family == RSAPSS, family == RSAPKCS1 && a != RSAPKCS1SHA256:
+		return "transparency logs know RSA only as " + string(RSAPKCS1SHA256)
+	}
+	return ""
+}
+
 // A TimestampAuthority is an RFC 3161 server and whom to trust for its answers.
 type TimestampAuthority struct {
 	// URL is where timestamps are asked for.
