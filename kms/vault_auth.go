@@ -322,7 +322,7 @@ func (l *vaultLogin) prolong(ctx context.Context, token vaultToken) (vaultToken,
 		next, err = a.Auth.token()
 		return err
 	})
-	if err == nil && !next.expires.IsZero() && time.Until(next.expires) < token.full/2 {
+	if err == nil && time.Until(next.expires) < token.full/2 { // also if it is rounded down to none
 		err = errNotProlonged
 	}
 	next.full = token.full

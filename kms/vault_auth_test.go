@@ -299,6 +299,7 @@ func TestVaultLeases(t *testing.T) {
 		{"renewed when two thirds are over", vaulttest.Lease{TTL: time.Hour, Renewable: true}, time.Minute, 24 * time.Hour, 1, 36, 0},
 		{"not renewable", vaulttest.Lease{TTL: time.Hour}, time.Minute, 24 * time.Hour, 37, 0, 0},
 		{"an end to renewals", vaulttest.Lease{TTL: time.Hour, MaxTTL: 2 * time.Hour, Renewable: true}, time.Minute, 4 * time.Hour, 3, 6, 0},
+		{"past the end of renewals", vaulttest.Lease{TTL: time.Hour, MaxTTL: 40 * time.Minute, Renewable: true}, time.Minute, 4 * time.Hour, 7, 6, 0},
 		{"idle for longer than the lease", vaulttest.Lease{TTL: time.Hour, Renewable: true}, 3 * time.Hour, 9 * time.Hour, 4, 0, 0},
 		{"for ever", vaulttest.Lease{}, time.Hour, 24 * time.Hour, 1, 0, 0},
 	} {

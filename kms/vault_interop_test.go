@@ -298,6 +298,9 @@ func (v *realVault) renewal(t *testing.T) {
 	if requestsTo(store, "renew") < 2 || requests[kms.Request{Operation: "login", Outcome: "ok"}] < 2 {
 		t.Error("want at least two renewals and two logins")
 	}
+	if n := requests[kms.Request{Operation: "renew", Outcome: "unavailable"}]; n > 0 {
+		t.Errorf("%d refused renewals were taken for an outage", n)
+	}
 	if n := requests[kms.Request{Operation: "sign", Outcome: "denied"}]; n > 0 {
 		t.Errorf("%d requests were made with a token that had expired", n)
 	}
@@ -341,7 +344,9 @@ func (v *realVault) rateLimit(t *testing.T) {
 	s := openConfig(t, kms.Config{URI: "openbao://limited", Store: store})
 	v.must(t, http.MethodPost, "sys/quotas/rate-limit/transit", map[string]any{"path": "transit/", "rate": 3, "interval": "1s"})
 	for range 8 {
-		sign(t, s, payload)
+		if _, err := s.Sign(vaultContext(t, time.Minute), payload); err != nil {
+			t.Error(err)
+		}
 	}
 	v.must(t, http.MethodDelete, "sys/quotas/rate-limit/transit", nil)
 	if store.Requests()[kms.Request{Operation: "sign", Outcome: "throttled"}] == 0 {

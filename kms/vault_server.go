@@ -231,6 +231,7 @@ var vaultKinds = []struct {
 	{"no such key version", ErrNotFound},
 	{"key not found", ErrNotFound},
 	{"does not support signing", ErrUnsupported},
+	{"past the max TTL", ErrUnsupported}, // of a renewal
 	{"missing client token", ErrDenied},
 	{"invalid token", ErrDenied},
 	{"rate limit quota exceeded", ErrThrottled},

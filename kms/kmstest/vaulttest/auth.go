@@ -130,6 +130,10 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request, t *token) {
 		return
 	}
 	now := time.Now()
+	if !t.last.IsZero() && t.last.Sub(now) < time.Second {
+		Fail(w, http.StatusInternalServerError, "1 error occurred:\n\t* past the max TTL, cannot renew\n\n")
+		return
+	}
 	t.expires = now.Add(t.lease)
 	if !t.last.IsZero() && t.expires.After(t.last) {
 		t.expires = t.last
