@@ -59,7 +59,7 @@ bench: build ## Measure: signing rate beside the limit, requests, memory (prints
 	go test -tags bench -count=1 -timeout 60m -v -run '^TestBench$$' ./cmd/sealwright
 
 .PHONY: interop
-interop: build ## Let cosign, skopeo, OpenSSL, systemd and podman judge what we do
-	set -e; tools="$$(.ci/tools.sh cosign2 cosign3 registry skopeo openssl podman runc systemd-nspawn rootfs)"; \
+interop: build ## Let cosign, notation, skopeo, OpenSSL, systemd and podman judge what we do
+	set -e; tools="$$(.ci/tools.sh cosign2 cosign3 notation crane registry skopeo openssl podman runc systemd-nspawn rootfs)"; \
 	env $$tools SEALWRIGHT="$(CURDIR)/$(BINARY)" \
 	go test -tags interop -count=1 -timeout 10m -v -run '^TestInterop' ./cmd/sealwright

@@ -174,6 +174,19 @@ func (v *validator) allPolicies() {
 		v.reference(at, "registry", p.Registry, v.registryNames)
 		v.reference(at, "key", p.Key, v.keyNames)
 		v.formats(at, p)
+		v.log(at, p)
+	}
+}
+
+// log refuses a transparency log for signatures that it does not take.
+func (v *validator) log(at place, p *policy.Policy) {
+	k, ok := v.config.Key(p.Key)
+	if !ok || p.TransparencyLog == "" {
+		return
+	}
+	if why := k.Algorithm.Unloggable(); why != "" {
+		v.add(at, "transparency_log", fmt.Sprintf("does not take the signatures of key %s (%s): %s", quote(k.Name), k.Algorithm, why),
+			"no transparency_log, or another key")
 	}
 }
 

@@ -161,6 +161,10 @@ type sighting struct {
 // not validly signed by the policy's key under the policy's identity, and a
 // record of what was found for each in which it is.
 func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask) (sighting, error) {
+	d, err := r.policy.complete(ctx, s.Repository, d)
+	if err != nil {
+		return sighting{}, err
+	}
 	seen := sighting{image: r.policy.image(s.Repository, d)}
 	formats, err := r.policy.wanted(ctx, seen.image)
 	if err != nil {
@@ -194,6 +198,20 @@ func (b *bound) wanted(ctx context.Context, image *signature.Image) ([]policy.Fo
 		return b.SignatureFormats(), nil
 	}
 	return b.old(ctx, image)
+}
+
+// complete returns a descriptor with its size, which some listings do not say
+// and some formats write down.
+func (b *bound) complete(ctx context.Context, repository string, d registry.Descriptor) (registry.Descriptor, error) {
+	formats := b.SignatureFormats()
+	if d.Size > 0 || len(formats) == 1 && formats[0] == policy.FormatCosign {
+		return d, nil
+	}
+	whole, err := b.place.registry.Resolve(ctx, repository, d.Digest.String())
+	if err != nil {
+		return d, fmt.Errorf("resolving: %w", err)
+	}
+	return whole, nil
 }
 
 // image returns the signatures of a manifest, as the policy wants them.

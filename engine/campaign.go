@@ -103,7 +103,10 @@ func (r *run) removeOld(ctx context.Context, d registry.Descriptor, s journal.Su
 		r.conclude(ctx, s, err)
 		return
 	}
-	removed, err := r.removeFrom(ctx, r.policy.image(s.Repository, d))
+	var removed int
+	if d, err = r.policy.complete(ctx, s.Repository, d); err == nil {
+		removed, err = r.removeFrom(ctx, r.policy.image(s.Repository, d))
+	}
 	if err != nil && r.engine.cut.Err() != nil {
 		r.fail(errStopping)
 		return

@@ -224,17 +224,18 @@ func TestResignPlan(t *testing.T) {
 	if q := s.Requests(); q["PUT"]+q["POST"]+q["DELETE"] > 0 {
 		t.Errorf("the plan wrote: %v", q)
 	}
+	again := withKeys(t, s, r.keys, named("app", "old", []policy.Format{policy.FormatCosign, policy.FormatBundle})) // knows of no blobs
 	s.Reset()
-	if x := r.step(engine.Resign); x.Status != journal.Succeed {
+	if x := again.fire(name); x.Status != journal.Succeed {
 		t.Fatal(x.Status, x.Detail)
 	}
 	if n := r.next.uses.Load(); n != sum.KeyUses {
 		t.Errorf("%d uses of the new key, planned were %d", n, sum.KeyUses)
 	}
 	for _, verb := range []string{"PUT", "POST"} {
-		// The cosign manifest's new config and the other one's are written once;
-		// who writes it first does not wait for the others.
-		if got := int64(s.Requests()[verb]); got < sum.Requests[verb]-2 || got > sum.Requests[verb]+8 {
+		// Of the configs, which are the same for all, the first may be written by
+		// several who do not wait for each other.
+		if got := int64(s.Requests()[verb]); got < sum.Requests[verb] || got > sum.Requests[verb]+6 {
 			t.Errorf("%s: %d requests, planned were %d", verb, got, sum.Requests[verb])
 		}
 	}

@@ -157,6 +157,11 @@ func (v *survey) first(d v1.Hash) bool {
 
 func (v *survey) digest(ctx context.Context, a registry.Artifact, d registry.Descriptor) {
 	f := Finding{Repository: a.Repository, Digest: d.Digest.String(), Tags: a.Tags, Signed: true}
+	d, err := v.complete(ctx, a.Repository, d)
+	if err != nil {
+		v.failed(f, err)
+		return
+	}
 	image := v.image(a.Repository, d)
 	formats, err := v.wanted(ctx, image)
 	if err != nil {

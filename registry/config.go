@@ -23,6 +23,11 @@ const (
 	KindOCIR         = "ocir"
 	KindSWR          = "swr"
 	KindQuay         = "quay"
+	KindTCR          = "tcr"
+	KindNexus        = "nexus"
+	KindArtifactory  = "artifactory"
+	KindGitLab       = "gitlab"
+	KindAuto         = "auto"       // found out by asking
 	KindOCILayout    = "oci-layout" // a directory
 )
 
@@ -55,6 +60,11 @@ type Config struct {
 	// are found; for kind distribution. "": they cannot be seen.
 	Storage string
 	Limits  Limits
+	// API is the base URL of the registry's own API, where it is not at Host.
+	// Plain HTTP is refused unless Insecure.
+	API string
+	// Cloud says whose registry it is, for kinds whose API asks for that.
+	Cloud Cloud
 	// UserAgent is sent with every request. Default "sealwright".
 	UserAgent string
 	// Transport sends requests instead of an own http.Transport. It should
@@ -62,6 +72,23 @@ type Config struct {
 	Transport http.RoundTripper
 	// PageSize is how many names are asked for at once. Default 1000.
 	PageSize int
+}
+
+// Cloud says where in a vendor's cloud a registry is, and how to log in to its
+// API where that is not the registry's own login. Which fields are used depends
+// on the kind; what is empty comes from the vendor's usual environment variables
+// and files.
+type Cloud struct {
+	Region      string // ecr, swr, tcr, ocir
+	Project     string // gar: project; swr: project id; gitlab: group or project path
+	Instance    string // swr: instance id; tcr: registry id
+	Compartment string // ocir: compartment OCID
+	AccessKey   string // ecr, swr, tcr: the public half
+	// Secret returns the secret half, or the token of gitlab, nexus, artifactory
+	// and quay where it is not the registry's password. Nil: none.
+	Secret     func() ([]byte, error)
+	ConfigFile string // ecr, ocir, gar: path of the vendor's own credentials file
+	Profile    string // ecr, ocir: section of that file
 }
 
 // Limits are what a registry host may be asked at most, by all repositories
@@ -89,12 +116,12 @@ func Open(cfg Config) (Registry, error) {
 		return openDistribution(cfg)
 	case KindOCILayout:
 		return openLayouts(cfg)
-	case KindHarbor, KindZot, KindGAR, KindECR, KindACR, KindOCIR, KindSWR, KindQuay:
-		return nil, fmt.Errorf("registry %s: kind %s is not in this build: %w", cfg.Name, cfg.Kind, ErrUnsupported)
+	case KindHarbor, KindZot, KindQuay, KindGAR, KindECR, KindACR, KindOCIR, KindSWR, KindTCR, KindNexus, KindArtifactory, KindGitLab:
+		return openListed(cfg)
 	default:
 		return nil, fmt.Errorf("registry %s: kind: %q is none of %s", cfg.Name, cfg.Kind, strings.Join([]string{
 			KindGeneric, KindDistribution, KindHarbor, KindZot, KindGAR, KindECR, KindACR, KindOCIR, KindSWR,
-			KindQuay, KindOCILayout,
+			KindQuay, KindTCR, KindNexus, KindArtifactory, KindGitLab, KindOCILayout,
 		}, ", "))
 	}
 }

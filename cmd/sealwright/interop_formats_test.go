@@ -80,10 +80,15 @@ func newExchange(t *testing.T, reg *registrytest.Server) *exchange {
 // An exchangePolicy is a policy, which covers the namespace of its name.
 type exchangePolicy struct{ name, key, formats, more string }
 
+// stamped is what a policy says to have timestamps.
+func (x *exchange) stamped() string {
+	return fmt.Sprintf(", timestamp: {url: %q, ca: %s}", x.tsa, x.tsaRoot.file)
+}
+
 // policies of the exchange: one format each, so that who accepts an image
 // accepts that format.
 func (x *exchange) policies() []exchangePolicy {
-	stamped := fmt.Sprintf(", timestamp: {url: %q, ca: %s}", x.tsa, x.tsaRoot.file)
+	stamped := x.stamped()
 	return []exchangePolicy{
 		{"p256-bundle", "p256", "bundle", ""},
 		{"p384-bundle", "p384", "bundle", ""},
@@ -144,6 +149,31 @@ func (x *exchange) judge(t *testing.T) {
 	t.Run("beside each other", x.judgeBeside)
 	if diff := cmp.Diff(again, x.fire(t)); diff != "" {
 		t.Errorf("second run (-want +got):\n%s", diff)
+	}
+	t.Run("a timestamp later", x.judgeLaterTimestamp)
+}
+
+// judgeLaterTimestamp edits policies so that they want a timestamp: what has
+// none does not count any more.
+func (x *exchange) judgeLaterTimestamp(t *testing.T) {
+	var edited []exchangePolicy
+	want := map[string]map[string]int{}
+	for _, p := range x.policies() {
+		if p.key == "p256" && p.more == "" {
+			p.more = x.stamped()
+			edited = append(edited, p)
+			want[p.name] = map[string]int{"signed": 1}
+		}
+	}
+	want["p256-bundle"]["signed"], want["p256-jws"]["signed"] = 2, 2
+	x.configure(t, edited)
+	if diff := cmp.Diff(want, x.fire(t)); diff != "" {
+		t.Errorf("run (-want +got):\n%s", diff)
+	}
+	right, _ := x.trustedClocks(t)
+	x.verify(t, x.cosign, "p256", "p256-bundle/app", right...).accepted(t)
+	for _, format := range []string{"jws", "cose"} {
+		x.verifyEnvelope(t, trust{x.roots, x.tsaRoot}, "p256-"+format+"/app").accepted(t)
 	}
 }
 
@@ -254,13 +284,7 @@ func (x *exchange) judgeEnvelopes(t *testing.T) {
 
 // judgeTimestamps lets them want a timestamp by an authority they trust.
 func (x *exchange) judgeTimestamps(t *testing.T) {
-	trustedRoot := func(name, chain string) []string {
-		path := filepath.Join(x.dir, name+".json")
-		x.cosign.run(t, "trusted-root", "create", "--tsa", "url="+x.tsa+",certificate-chain="+chain, "--out", path).accepted(t)
-		return []string{"--use-signed-timestamps", "--trusted-root", path}
-	}
-	_, otherChain := startTSA(t, x.strangers)
-	right, wrong := trustedRoot("clock", x.tsaChain), trustedRoot("other-clock", otherChain)
+	right, wrong := x.trustedClocks(t)
 	x.cosigns(t, func(t *testing.T, cosign program) {
 		var bundle []string
 		if cosign.path == x.legacy.path {
@@ -277,6 +301,19 @@ func (x *exchange) judgeTimestamps(t *testing.T) {
 			x.verifyEnvelope(t, trust{x.roots, x.tsaRoot}, "p256-"+format+"/app").refused(t, "no timestamp countersignature was found")
 		})
 	}
+}
+
+// trustedClocks are cosign's options to want timestamps by the authority that
+// we asked, or by another.
+func (x *exchange) trustedClocks(t *testing.T) (right, wrong []string) {
+	t.Helper()
+	options := func(name, chain string) []string {
+		path := filepath.Join(x.dir, name+".json")
+		x.cosign.run(t, "trusted-root", "create", "--tsa", "url="+x.tsa+",certificate-chain="+chain, "--out", path).accepted(t)
+		return []string{"--use-signed-timestamps", "--trusted-root", path}
+	}
+	_, other := startTSA(t, x.strangers)
+	return options("clock", x.tsaChain), options("other-clock", other)
 }
 
 // judgeByUs judges both, ours and theirs.

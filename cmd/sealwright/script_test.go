@@ -79,6 +79,7 @@ func scriptCommands() map[string]scriptCommand {
 		"push":       plain("REPO:TAG...", 1, 99, push),
 		"push-index": plain("REPO:TAG", 1, 1, pushIndex),
 		"move-tag":   plain("REPO:TAG TAG", 2, 2, moveTag),
+		"delete":     plain("REPO:TAG...", 1, 99, deleteImage),
 		"forge":      plain("REPO:TAG REPO:TAG", 2, 2, forge),
 		"digest":     plain("VARIABLE REPO:TAG [CHILD]", 2, 3, digest),
 		"signatures": plain("REPO:TAG N", 2, 2, signatures),
@@ -124,6 +125,14 @@ func moveTag(ts *testscript.TestScript, args []string) {
 	repository, from, _ := strings.Cut(args[0], ":")
 	s := sceneOf(ts)
 	registrytest.CopyTag(s.t, s.registry, repository, from, args[1])
+}
+
+// deleteImage deletes what tags name, but not its signatures.
+func deleteImage(ts *testscript.TestScript, args []string) {
+	for _, ref := range args {
+		d := manifest(ts, ref).Digest
+		ts.Check(remote.Delete(reference(ts, repositoryOf(ref)+"@"+d.String())))
+	}
 }
 
 // forge puts the signatures of the second image where those of the first belong.

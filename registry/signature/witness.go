@@ -10,8 +10,6 @@ import (
 
 	tspclient "github.com/notaryproject/tspclient-go"
 	"github.com/notaryproject/tspclient-go/pki"
-
-	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // authorityPatience is how long one authority may take before the next is
@@ -170,13 +168,8 @@ func (w Witnesses) logTakes(k Key) error {
 	if w.Log == nil {
 		return nil
 	}
-	switch k.Algorithm.Family() {
-	case policy.RSAPSS:
-		return unsuitable("transparency logs take no RSA-PSS signatures")
-	case policy.RSAPKCS1:
-		if k.Algorithm != policy.RSAPKCS1SHA256 {
-			return unsuitable("transparency logs take no %s signatures; allowed: %s", k.Algorithm, policy.RSAPKCS1SHA256)
-		}
+	if why := k.Algorithm.Unloggable(); why != "" {
+		return unsuitable("%s", why)
 	}
 	return nil
 }

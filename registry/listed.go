@@ -1,0 +1,292 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sort"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// A manifestLister is what a registry's own API lists, beyond the distribution API: all
+// manifests of a repository with their digests, so that no tag need be resolved.
+// Its requests go through the client's transport. It is safe for concurrent use.
+type manifestLister interface {
+	// repositories yields full repository names, as Inventory.Repositories does.
+	repositories(ctx context.Context) iter.Seq2[string, error]
+	// manifests yields the manifests of a repository from the one after the
+	// cursor on ("": from the first), each once with all its tags, those of
+	// signatures included. It holds at most one page. An error with a digest
+	// concerns only that manifest; any other ends it. A repository that is not
+	// there is ErrNotFound.
+	manifests(ctx context.Context, repository, after string) iter.Seq2[listedManifest, error]
+	// untagged returns "" when manifests without tags are listed, else why not.
+	untagged() string
+}
+
+// A listedManifest is one entry of a registry's own listing.
+type listedManifest struct {
+	// Descriptor has the digest. MediaType is empty and Size 0 where the listing
+	// does not say them; a size that is the image's and not the manifest's is
+	// none.
+	Descriptor
+	// ArtifactType is the manifest's, or its config's media type; empty where
+	// the listing does not say it.
+	ArtifactType string
+	Tags         []string
+	// Children are what an index names, where the listing says it.
+	Children []v1.Hash
+	// Cursor continues the listing after this manifest.
+	Cursor string
+}
+
+// known reports whether the listing says enough to tell an index or a signature
+// from an image.
+func (m *listedManifest) known() bool {
+	return m.MediaType != "" && (!IsIndex(m.MediaType) || m.Children != nil) && (IsIndex(m.MediaType) || m.ArtifactType != "")
+}
+
+// A listed registry is seen through its own listing, and read and written
+// through the distribution API.
+type listed struct {
+	*Client
+	lister manifestLister
+	scans  *scans
+	nature *lru[place, nature]
+}
+
+var _ Registry = (*listed)(nil)
+
+// A nature is what a manifest is. It never changes, so it is asked for once.
+type nature struct {
+	descriptor Descriptor
+	signature  bool
+	children   []v1.Hash // of an index that is no fallback index
+}
+
+// maxNatures is how many manifests' natures are remembered.
+const maxNatures = 1 << 16
+
+// openListed opens a registry of a kind that has a listing of its own.
+func openListed(cfg Config) (Registry, error) {
+	client, err := NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	open, ok := map[string]func(*Client, Config) (manifestLister, error){
+		KindHarbor: openHarbor, KindZot: openZot, KindQuay: openQuay,
+		KindECR: openECR, KindGAR: openGAR, KindACR: openACR,
+		KindOCIR: openOCIR, KindSWR: openSWR, KindTCR: openTCR,
+		KindNexus: openNexus, KindArtifactory: openArtifactory, KindGitLab: openGitLab,
+	}[cfg.Kind]
+	if !ok {
+		return nil, fmt.Errorf("registry %s: kind %s: %w", cfg.Name, cfg.Kind, ErrUnsupported)
+	}
+	lister, err := open(client, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", cfg.Name, err)
+	}
+	return newListed(client, lister), nil
+}
+
+func newListed(client *Client, m manifestLister) *listed {
+	return &listed{Client: client, lister: m, scans: newScans(), nature: newLRU[place, nature](maxNatures)}
+}
+
+// Repositories implements Inventory.
+func (l *listed) Repositories(ctx context.Context) iter.Seq2[string, error] {
+	return l.lister.repositories(ctx)
+}
+
+// Untagged implements Inventory.
+func (l *listed) Untagged() string { return l.lister.untagged() }
+
+// Artifacts implements Inventory: tagged artifacts first, in the order of the
+// listing, then untagged ones in the order of their digests. A tagged artifact
+// costs no request beyond the listing's pages, unless the listing leaves its
+// media type out: then one HEAD. Its size is 0 where the listing does not say it.
+func (l *listed) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
+	return func(yield func(Artifact, error) bool) {
+		if !strings.HasPrefix(q.After, untaggedCursor) && q.Tags != nil && !l.tagged(ctx, q, yield) {
+			return
+		}
+		if q.Untagged && l.lister.untagged() == "" {
+			l.untagged(ctx, q, yield)
+		}
+	}
+}
+
+// tagged yields the wanted tagged artifacts; false if it is over.
+func (l *listed) tagged(ctx context.Context, q Query, yield func(Artifact, error) bool) bool {
+	cursor := q.After
+	for m, err := range l.lister.manifests(ctx, q.Repository, q.After) {
+		if m.Cursor != "" {
+			cursor = m.Cursor
+		}
+		a := Artifact{Repository: q.Repository, Descriptor: m.Descriptor, Cursor: cursor}
+		if err != nil {
+			if m.Digest == (v1.Hash{}) {
+				yield(Artifact{}, err)
+				return false
+			}
+			if !yield(a, err) {
+				return false
+			}
+			continue
+		}
+		for _, tag := range m.Tags {
+			if IsSignatureTag(tag) {
+				continue
+			}
+			if err := checkTag(tag); err != nil {
+				if !yield(Artifact{Repository: q.Repository, Tags: []string{plain(tag)}, Cursor: cursor}, err) {
+					return false
+				}
+				continue
+			}
+			if q.Tags(tag) {
+				a.Tags = append(a.Tags, tag)
+			}
+		}
+		if len(a.Tags) == 0 {
+			continue
+		}
+		if a.MediaType == "" { // and so not even known to be no index
+			if a.Descriptor, err = l.Resolve(ctx, q.Repository, m.Digest.String()); err != nil {
+				a.Digest, err = m.Digest, fmt.Errorf("tag %s: %w", a.Tags[0], err)
+			}
+		}
+		if !yield(a, err) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// untagged yields the artifacts that no tag and no index names and that are no
+// signatures. What was found is remembered for a listing that is interrupted.
+func (l *listed) untagged(ctx context.Context, q Query, yield func(Artifact, error) bool) {
+	after, resumed := strings.CutPrefix(q.After, untaggedCursor)
+	found, known := l.scans.lists.get(q.Repository)
+	if !known || !resumed || l.scans.now().Sub(found.at) > maxScanAge {
+		unnamed, err := l.unnamed(ctx, q.Repository)
+		if err != nil {
+			yield(Artifact{}, err)
+			return
+		}
+		found = scan{unnamed: unnamed, at: l.scans.now()}
+	}
+	list := found.unnamed
+	if resumed {
+		list = list[sort.Search(len(list), func(i int) bool { return hashOf(list[i]).String() > after }):]
+	}
+	for _, item := range list {
+		a, ok, err := l.untaggedArtifact(ctx, q.Repository, hashOf(item))
+		if ok && (!yield(a, err) || a.Repository == "") {
+			l.scans.lists.put(q.Repository, found)
+			return
+		}
+	}
+	l.scans.lists.drop(func(repository string) bool { return repository == q.Repository })
+}
+
+// unnamed lists the repository and returns the digests that no tag and no index
+// names. It reads the indexes whose children the listing does not say, and
+// holds 32 bytes for each manifest without a tag and each child of an index.
+func (l *listed) unnamed(ctx context.Context, repository string) ([][32]byte, error) {
+	bare, children := &digestSet{}, &digestSet{}
+	for m, err := range l.lister.manifests(ctx, repository, "") {
+		if err != nil && m.Digest == (v1.Hash{}) {
+			return nil, err
+		}
+		if err != nil {
+			continue // its own listing said so, or says so next time
+		}
+		if len(m.Tags) == 0 {
+			if err := bare.add(m.Digest); err != nil {
+				return nil, err
+			}
+		}
+		n, err := l.natureOf(ctx, repository, m)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			continue // it is reported when its turn comes
+		}
+		for _, child := range n.children {
+			if child.Algorithm != "sha256" {
+				continue // not in the set either
+			}
+			if err := children.add(child); err != nil {
+				return nil, err
+			}
+		}
+	}
+	bare.sort()
+	children.sort()
+	return slices.Clone(slices.DeleteFunc(bare.items, children.has)), nil
+}
+
+// natureOf returns what a listed manifest is, reading it only if the listing
+// does not say and it was not read before. One that is known to be an image and
+// has a tag is not read: whether it is a signature does not matter here.
+func (l *listed) natureOf(ctx context.Context, repository string, m listedManifest) (nature, error) {
+	switch {
+	case m.known():
+		n := nature{descriptor: m.Descriptor, children: m.Children, signature: isSignatureType(m.ArtifactType)}
+		l.nature.put(place{repository, m.Digest}, n)
+		return n, nil
+	case m.MediaType != "" && !IsIndex(m.MediaType):
+		return nature{}, nil // names nothing; if it is bare, it is read when its turn comes
+	}
+	return l.read(ctx, repository, m.Digest)
+}
+
+// read returns what a manifest is.
+func (l *listed) read(ctx context.Context, repository string, digest v1.Hash) (nature, error) {
+	at := place{repository, digest}
+	if n, ok := l.nature.get(at); ok {
+		return n, nil
+	}
+	m, err := l.Manifest(ctx, repository, digest.String())
+	if err != nil {
+		return nature{}, err
+	}
+	s, err := parseShape(m.Raw)
+	if err != nil {
+		return nature{}, err
+	}
+	n := nature{descriptor: m.Descriptor, signature: s.isSignature()}
+	if s.isIndex() && !s.isFallback() {
+		n.children = make([]v1.Hash, 0, len(s.Manifests))
+		for _, e := range s.Manifests {
+			if child, err := v1.NewHash(e.Digest); err == nil {
+				n.children = append(n.children, child)
+			}
+		}
+	}
+	l.nature.put(at, n)
+	return n, nil
+}
+
+// untaggedArtifact returns one of the unnamed. ok is whether there is something
+// to yield: not if it was deleted meanwhile, or is a signature.
+func (l *listed) untaggedArtifact(ctx context.Context, repository string, digest v1.Hash) (a Artifact, ok bool, err error) {
+	a = Artifact{Repository: repository, Descriptor: Descriptor{Digest: digest}, Cursor: untaggedCursor + digest.String()}
+	n, err := l.read(ctx, repository, digest)
+	switch {
+	case ctx.Err() != nil:
+		return Artifact{}, true, ctx.Err()
+	case errors.Is(err, ErrNotFound):
+		return a, false, nil
+	case err != nil:
+		return a, true, fmt.Errorf("untagged manifest %s: %w", digest, err)
+	}
+	a.Descriptor = n.descriptor
+	return a, !n.signature, nil
+}
