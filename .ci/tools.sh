@@ -12,7 +12,7 @@
 set -euo pipefail
 
 usage="usage: ${0##*/} TOOL...
-  built with Go:    cosign2 cosign3 notation registry crane golangci-lint govulncheck
+  built with Go:    cosign2 cosign3 notation olareg registry rekor crane golangci-lint govulncheck
   Debian packages:  podman runc buildah systemd-nspawn openssl curl postgres (the directory of initdb and postgres)
                     softhsm (SOFTHSM2, and its module SOFTHSM2_MODULE) opensc (pkcs11-tool)
   from Debian 13:   skopeo rootfs (the directory of a tree with systemd 257, to boot with systemd-nspawn)
@@ -65,11 +65,11 @@ go_install() {
 go_built() {
 	local tool=$1 module=$2 version=$3 package=$4
 	local dir=$cache/$tool-${version#v} name=${4##*/}
-	if [[ ! -x $dir/$name ]]; then
+	if [[ ! -f $dir/$name || ! -x $dir/$name ]]; then
 		command -v go >/dev/null || fail "$tool: go is not on PATH"
 		say "building $package@$version"
-		mkdir -p "$scratch/$tool"
-		(cd "$scratch/$tool" && export GOWORK=off GOFLAGS=-mod=mod CGO_ENABLED=0 GOOS='' GOARCH='' &&
+		mkdir -p "$scratch/$tool.module"
+		(cd "$scratch/$tool.module" && export GOWORK=off GOFLAGS=-mod=mod CGO_ENABLED=0 GOOS='' GOARCH='' &&
 			go mod init tool && go mod edit -require="$module@$version" && go build -o "$scratch/$name" "$package") >&2 ||
 			fail "$tool: building $package@$version failed"
 		mkdir -p "$dir"
@@ -207,6 +207,8 @@ for tool in "$@"; do
 	cosign2) go_tool cosign2 github.com/sigstore/cosign/v2/cmd/cosign v2.6.5 ;;
 	cosign3) go_tool cosign3 github.com/sigstore/cosign/v3/cmd/cosign v3.1.3 ;;
 	registry) go_tool registry github.com/distribution/distribution/v3/cmd/registry v3.1.2 ;;
+	rekor) go_built rekor github.com/sigstore/rekor-tiles/v2 v2.3.0 github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix ;;
+	olareg) go_built olareg github.com/olareg/olareg v0.1.2 github.com/olareg/olareg/cmd/olareg ;;
 	notation) go_built notation github.com/notaryproject/notation v1.3.2 github.com/notaryproject/notation/cmd/notation ;;
 	crane) go_tool crane github.com/google/go-containerregistry/cmd/crane v0.22.1 ;;
 	golangci-lint) go_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint v2.12.2 ;;

@@ -12,7 +12,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,11 +34,9 @@ func front(t *testing.T, host string, wrap func(next http.Handler) http.Handler)
 	return &registrytest.Server{Host: strings.TrimPrefix(server.URL, "http://")}
 }
 
-// olaregVersion is the version of github.com/olareg/olareg, a registry by the
-// author of regclient: it has the referrers API and keeps all in memory.
-const olaregVersion = "v0.1.2"
-
-// startOlareg starts olareg, and before it what it has not: the catalog.
+// startOlareg starts olareg, a registry by the author of regclient that has the
+// referrers API and keeps all in memory, and before it what it has not: the
+// catalog.
 func startOlareg(t *testing.T) *registrytest.Server {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +49,7 @@ func startOlareg(t *testing.T) *registrytest.Server {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, buildOlareg(t), "serve", "--addr", "127.0.0.1", "--port", port, "--store-type", "mem", "--api-delete")
+	cmd := exec.CommandContext(ctx, tool(t, "OLAREG"), "serve", "--addr", "127.0.0.1", "--port", port, "--store-type", "mem", "--api-delete")
 	cmd.Dir = t.TempDir()
 	ownGroup(cmd)
 	if err := cmd.Start(); err != nil {
@@ -73,20 +70,6 @@ func startOlareg(t *testing.T) *registrytest.Server {
 		return answer.StatusCode == http.StatusOK
 	})
 	return front(t, host, func(next http.Handler) http.Handler { return &catalog{next: next} })
-}
-
-// buildOlareg compiles olareg outside of any module; Go's caches make it cheap
-// after the first time.
-func buildOlareg(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	tool := program{path: "go", dir: dir, limit: 5 * time.Minute,
-		env: []string{"GOWORK=off", "GOFLAGS=-mod=mod", "CGO_ENABLED=0"}}
-	tool.run(t, "mod", "init", "court").accepted(t)
-	tool.run(t, "mod", "edit", "-require=github.com/olareg/olareg@"+olaregVersion).accepted(t)
-	path := filepath.Join(dir, "olareg")
-	tool.run(t, "build", "-o", path, "github.com/olareg/olareg/cmd/olareg").accepted(t)
-	return path
 }
 
 // A catalog lists the repositories that manifests were put into.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,8 @@ func (a *app) pruneWith(ctx context.Context, cfg *configs.Config, names []string
 		err = fmt.Errorf("interrupted; what was removed stays so, and the same command goes on: %w", ctx.Err())
 	}
 	slices.SortStableFunc(result.Findings, func(a, b engine.PruneFinding) int {
-		return strings.Compare(place(a)+a.Kind+a.Digest, place(b)+b.Kind+b.Digest)
+		return cmp.Or(strings.Compare(place(a), place(b)), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Digest, b.Digest),
+			strings.Compare(a.Tag, b.Tag), strings.Compare(string(a.Format), string(b.Format)))
 	})
 	return result, errors.Join(err, setup.Close())
 }
