@@ -15,8 +15,9 @@ import (
 	"github.com/sealwright/sealwright/kms"
 )
 
-// keyPatience is how long opening one key may take.
-const keyPatience = 20 * time.Second
+// keyPatience is how long opening one key may take: the daemon is not ready before,
+// and what its store does not give by then is asked for again later.
+const keyPatience = 8 * time.Second
 
 type openedStore struct {
 	config configs.KeyStore
