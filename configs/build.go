@@ -10,7 +10,7 @@ import (
 // nothing is worse than an error.
 
 func kinds() []Kind {
-	return []Kind{Generic, Distribution, Harbor, Zot, GAR, ECR, ACR, OCIR, SWR, Quay, OCILayout}
+	return []Kind{Generic, Distribution, Harbor, Zot, Quay, GAR, ECR, ACR, OCIR, SWR, TCR, Nexus, Artifactory, GitLab, OCILayout}
 }
 
 func kindsInBuild() []Kind { return []Kind{Generic, Distribution, OCILayout} }

@@ -26,6 +26,8 @@ func (c *Config) CheckFiles() error {
 		check(at, "storage", directoryProblem(r.Storage), "the root directory of a distribution registry")
 		check(at, "auth.docker_config", fileProblem(r.Auth.DockerConfig), "a Docker config.json")
 		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), privateFileAllowed)
+		check(at, "cloud.secret_file", secretProblem(r.Cloud.SecretFile), privateFileAllowed)
+		check(at, "cloud.config_file", secretProblem(r.Cloud.ConfigFile), privateFileAllowed)
 	}
 	for i := range c.KeyStores {
 		s, at := &c.KeyStores[i], c.root.item("key_stores", i)

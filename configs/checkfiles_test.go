@@ -20,6 +20,16 @@ keys:
     password_env: SEALWRIGHT_TEST_PASSWORD
     versions:
       v1: file:b1.key
+policies:
+  - name: a
+    registry: a
+    trigger: {type: manual}
+    scope: [{repositories: "**", tags: "**"}]
+    key: a
+    formats: [bundle]
+    timestamp: {url: "https://tsa.example.com", ca: tsa.pem}
+    transparency_log: https://rekor.example.com
+    transparency_log_key: rekor.pub
 `
 
 // loadFiles loads filesConfig from a directory with the given files.
@@ -41,6 +51,7 @@ func allFiles() map[string]string {
 	return map[string]string{
 		"docker.json": "{}", "b.password": "b", "a.key": "a", "a.password": "secret\r\n", "b.key": "b", "b1.key": "b1",
 		"data/x": "", "images/index.json": "{}",
+		"tsa.pem": "", "rekor.pub": "",
 	}
 }
 
@@ -74,7 +85,9 @@ func TestCheckFilesReportsEverything(t *testing.T) {
 		"DIR/main.yaml:6: keys[0].password_file: DIR/a.password does not exist"+secret+
 		"DIR/main.yaml:8: keys[1].uri: DIR/b.key does not exist"+secret+
 		"DIR/main.yaml:9: keys[1].password_env: environment variable SEALWRIGHT_TEST_PASSWORD is empty; allowed: the name of a variable that holds the password\n"+
-		"DIR/main.yaml:11: keys[1].versions.v1: DIR/b1.key does not exist"+strings.TrimSpace(secret), "DIR", dir)
+		"DIR/main.yaml:11: keys[1].versions.v1: DIR/b1.key does not exist"+secret+
+		"DIR/main.yaml:19: policies[0].timestamp[0].ca: DIR/tsa.pem does not exist; allowed: PEM certificates\n"+
+		"DIR/main.yaml:21: policies[0].transparency_log_key: DIR/rekor.pub does not exist; allowed: a PEM public key", "DIR", dir)
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)
 	}

@@ -61,6 +61,10 @@ type Registry struct {
 	// Storage is the root directory of a registry of kind distribution whose
 	// file system is mounted here, so that untagged artifacts can be seen.
 	Storage string `yaml:"storage,omitempty"`
+	// API is the base URL of the registry's own API, where it is not at the host.
+	API string `yaml:"api,omitempty"`
+	// Cloud says whose registry it is, for kinds whose API asks for that.
+	Cloud Cloud `yaml:"cloud,omitempty"`
 	// Auth is how to log in. Empty means anonymously.
 	Auth Auth `yaml:"auth,omitempty"`
 	// Limits bound the load that is put on the host.
@@ -84,8 +88,34 @@ const (
 	OCIR         Kind = "ocir"
 	SWR          Kind = "swr"
 	Quay         Kind = "quay"
+	TCR          Kind = "tcr"
+	Nexus        Kind = "nexus"
+	Artifactory  Kind = "artifactory"
+	GitLab       Kind = "gitlab"
 	OCILayout    Kind = "oci-layout" // a directory
 )
+
+// Cloud says where in a vendor's cloud a registry is, and how to log in to its
+// own API. Which fields are used depends on the kind; what is empty comes from
+// the vendor's usual environment variables and files.
+type Cloud struct {
+	// Region is the vendor's name of the region.
+	Region string `yaml:"region,omitempty"`
+	// Project is the project, the group, or the repository key.
+	Project string `yaml:"project,omitempty"`
+	// Instance is the id of the registry's instance.
+	Instance string `yaml:"instance,omitempty"`
+	// Compartment is an OCID of Oracle Cloud.
+	Compartment string `yaml:"compartment,omitempty"`
+	// AccessKey is the public half of an access key pair; it needs SecretFile.
+	AccessKey string `yaml:"access_key,omitempty"`
+	// SecretFile is the path of a file that holds the secret half, or a token.
+	SecretFile string `yaml:"secret_file,omitempty"`
+	// ConfigFile is the path of the vendor's own credentials file.
+	ConfigFile string `yaml:"config_file,omitempty"`
+	// Profile is the section of that file.
+	Profile string `yaml:"profile,omitempty"`
+}
 
 // Auth is how to log in to a registry: by a Docker configuration file, or by
 // user name and password file.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -76,6 +77,7 @@ func (v *validator) registries() {
 		}
 		v.storage(at, r)
 		v.auth(at.in("auth"), r.Auth)
+		v.cloud(at, r)
 		v.limits(at.in("limits"), r.Limits)
 		if r.Kind == OCILayout {
 			v.layoutOnly(at, r)
@@ -113,9 +115,80 @@ func validHost(s string) bool {
 	return validHostname(host) && (!withPort || validPort(port))
 }
 
+// cloudSettings are the settings of a vendor's API that a kind knows.
+func cloudSettings(kind Kind) []string {
+	switch kind {
+	case Harbor:
+		return []string{"api"}
+	case Zot:
+		return []string{"storage"}
+	case Distribution:
+		return []string{"storage"}
+	case Quay, Nexus, Artifactory, GitLab:
+		return []string{"api", "cloud.project", "cloud.secret_file"}
+	case ECR:
+		return []string{"api", "cloud.region", "cloud.access_key", "cloud.secret_file", "cloud.config_file", "cloud.profile"}
+	case GAR:
+		return []string{"api", "cloud.project", "cloud.config_file"}
+	case ACR:
+		return []string{"api"}
+	case OCIR:
+		return []string{"api", "cloud.region", "cloud.compartment", "cloud.config_file", "cloud.profile"}
+	case SWR:
+		return []string{"api", "cloud.region", "cloud.project", "cloud.instance", "cloud.access_key", "cloud.secret_file"}
+	case TCR:
+		return []string{"api", "cloud.region", "cloud.instance", "cloud.access_key", "cloud.secret_file"}
+	}
+	return nil
+}
+
+// cloud refuses settings that the kind does not know, and pairs that are not
+// whole.
+func (v *validator) cloud(at place, r *Registry) {
+	if !slices.Contains(kinds(), r.Kind) {
+		return
+	}
+	known := cloudSettings(r.Kind)
+	c := &r.Cloud
+	for _, set := range []setting{
+		{"api", r.API}, {"cloud.region", c.Region}, {"cloud.project", c.Project}, {"cloud.instance", c.Instance},
+		{"cloud.compartment", c.Compartment}, {"cloud.access_key", c.AccessKey}, {"cloud.secret_file", c.SecretFile},
+		{"cloud.config_file", c.ConfigFile}, {"cloud.profile", c.Profile},
+	} {
+		if set.value != "" && !slices.Contains(known, set.field) {
+			allowed := strings.Join(slices.DeleteFunc(known, func(f string) bool { return f == "storage" }), ", ")
+			if allowed == "" {
+				allowed = "no " + set.field
+			}
+			v.add(at, set.field, "does nothing for kind "+string(r.Kind), allowed)
+		}
+	}
+	if c.AccessKey != "" && c.SecretFile == "" {
+		v.add(at, "cloud.secret_file", "is required with access_key", "the path of a file with the secret half")
+	}
+	v.api(at, r)
+}
+
+// api never repeats the URL, which might hold a password.
+func (v *validator) api(at place, r *Registry) {
+	if r.API == "" {
+		return
+	}
+	const allowed = "https://HOST[:PORT][/PATH], or http:// with insecure: true"
+	u, err := url.Parse(r.API)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		v.add(at, "api", "is not a URL of a server", allowed)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		v.add(at, "api", "has more than host and path", allowed)
+	case u.Scheme == "http" && !r.Insecure:
+		v.add(at, "api", "would send credentials over plain HTTP", allowed)
+	}
+}
+
 func (v *validator) storage(at place, r *Registry) {
-	if r.Storage != "" && r.Kind != Distribution {
-		v.add(at, "storage", fmt.Sprintf("does nothing for kind %s", r.Kind), "no storage, or kind: distribution")
+	if r.Storage != "" && r.Kind != Distribution && r.Kind != Zot {
+		v.add(at, "storage", fmt.Sprintf("does nothing for kind %s", r.Kind), "no storage, or kind: distribution or zot")
 	}
 }
 

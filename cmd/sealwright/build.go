@@ -168,8 +168,13 @@ func openRegistry(c configs.Registry, password string) (registry.Registry, error
 		keychain = registry.Static(c.Auth.Username, password)
 	}
 	return registry.Open(registry.Config{Name: c.Name, Host: c.Host, Kind: string(c.Kind), Insecure: c.Insecure,
-		Keychain: keychain, Storage: c.Storage, UserAgent: "sealwright/" + version(),
+		Keychain: keychain, Storage: c.Storage, API: c.API, Cloud: cloud(c.Cloud), UserAgent: "sealwright/" + version(),
 		Limits: registry.Limits{RequestsPerSecond: c.Limits.RequestsPerSecond, Concurrency: c.Limits.Concurrency}})
+}
+
+func cloud(c configs.Cloud) registry.Cloud {
+	return registry.Cloud{Region: c.Region, Project: c.Project, Instance: c.Instance, Compartment: c.Compartment,
+		AccessKey: c.AccessKey, Secret: password(c.SecretFile, ""), ConfigFile: c.ConfigFile, Profile: c.Profile}
 }
 
 // password returns how to get a private key's password, nil if there is none.

@@ -166,6 +166,9 @@ func TestVersion(t *testing.T) {
 		{"key", func(p *Policy) { p.Key = "other" }, false},
 		{"formats", func(p *Policy) { p.Formats = []Format{FormatBundle} }, false},
 		{"domain", func(p *Policy) { p.Domain = "" }, false},
+		{"timestamp", func(p *Policy) { p.Timestamp = Timestamps{{URL: "https://tsa.example.com", CA: "/ca.pem"}} }, false},
+		{"transparency log", func(p *Policy) { p.TransparencyLog = "https://rekor.example.com" }, false},
+		{"transparency log's key", func(p *Policy) { p.TransparencyLogKey = "/rekor.pub" }, false},
 	} {
 		p := valid()
 		p.Formats = nil
