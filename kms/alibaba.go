@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -32,7 +33,7 @@ func openAlibaba(ctx context.Context, cfg Config) (Signer, error) {
 		return nil, err
 	}
 	if cfg.Algorithm != "" {
-		if _, err := alibabaAlgorithm(cfg.Algorithm); err != nil {
+		if _, err := vendorName("Alibaba Cloud KMS", alibabaAlgorithms(), cfg.Algorithm); err != nil {
 			return nil, err
 		}
 	}
@@ -53,7 +54,7 @@ func (c *alibabaClient) open(ctx context.Context, key, version string, alg polic
 	if err != nil {
 		return nil, fmt.Errorf("describing the key: %w", err)
 	}
-	k := &alibabaKey{alibabaClient: c, id: id, version: firstOf(version, primary)}
+	k := &alibabaKey{alibabaClient: c, id: id, version: cmp.Or(version, primary)}
 	if k.version == "" {
 		if k.version, err = c.newest(ctx, id); err != nil {
 			return nil, fmt.Errorf("listing the versions of the key: %w", err)
@@ -62,10 +63,8 @@ func (c *alibabaClient) open(ctx context.Context, key, version string, alg polic
 	if k.public, err = k.publicKey(ctx, alg); err != nil {
 		return nil, fmt.Errorf("reading the public key: %w", err)
 	}
-	if k.algorithm, err = alibabaAlgorithm(k.public.Algorithm()); err != nil {
-		return nil, err
-	}
-	return k, nil
+	k.algorithm, err = vendorName("Alibaba Cloud KMS", alibabaAlgorithms(), k.public.Algorithm())
+	return k, err
 }
 
 // describe resolves key, which may be an alias, and refuses one that may not
@@ -157,11 +156,7 @@ func (k *alibabaKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if out.KeyID != k.id || out.KeyVersionID != k.version {
 		return nil, fmt.Errorf("%w: KMS signed with another version", ErrKeyMismatch)
 	}
-	signature, err := base64.StdEncoding.DecodeString(out.Value)
-	if err != nil {
-		return nil, notUnderstood("its signature is no base64")
-	}
-	return signature, nil
+	return decodeSignature(out.Value)
 }
 
 func (k *alibabaKey) Public() *PublicKey { return k.public }
@@ -177,17 +172,12 @@ func (k *alibabaKey) fetch(ctx context.Context) (*PublicKey, error) {
 	return k.publicKey(ctx, k.public.Algorithm())
 }
 
-// alibabaAlgorithm is KMS's name of alg.
-func alibabaAlgorithm(alg policy.Algorithm) (string, error) {
-	names := map[policy.Algorithm]string{
+// alibabaAlgorithms is what KMS calls our algorithms. It has no others.
+func alibabaAlgorithms() map[policy.Algorithm]string {
+	return map[policy.Algorithm]string{
 		policy.ECDSASHA256:    "ECDSA_SHA_256",
 		policy.RSAPSSSHA256:   "RSA_PSS_SHA_256",
 		policy.RSAPKCS1SHA256: "RSA_PKCS1_SHA_256",
 		policy.SM2SM3:         "SM2DSA",
 	}
-	name, ok := names[alg]
-	if !ok {
-		return "", fmt.Errorf("algorithm %s is %w; Alibaba Cloud KMS has: %s", alg, ErrUnsupported, algorithmNames(names))
-	}
-	return name, nil
 }

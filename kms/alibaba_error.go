@@ -2,6 +2,7 @@ package kms
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 )
 
@@ -9,6 +10,9 @@ import (
 // more than the status: a throttled request is a 400 or a 429, an unknown
 // access key a 404.
 func alibabaRefusal(status int, body []byte) *StoreError {
+	if status == http.StatusOK {
+		return nil
+	}
 	var said struct{ Code, Message string }
 	if err := json.Unmarshal(body, &said); err != nil {
 		said.Code, said.Message = "", "" // half of an answer misleads

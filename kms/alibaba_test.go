@@ -9,12 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/kms/kmstest"
 	"github.com/sealwright/sealwright/kms/kmstest/alibabatest"
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // An alibabaKMS is a loopback KMS and a file with a secret that it accepts.
@@ -34,16 +34,11 @@ func newAlibabaKMS(t *testing.T) *alibabaKMS {
 
 func (k *alibabaKMS) store(t *testing.T, change func(*kms.StoreConfig)) *kms.Store {
 	t.Helper()
-	cfg := kms.StoreConfig{Endpoint: k.URL, Limits: adapterLimits(),
-		Auth: kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: k.secretFile}}
+	cfg := kms.StoreConfig{Endpoint: k.URL, Auth: kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: k.secretFile}}
 	if change != nil {
 		change(&cfg)
 	}
-	store, err := kms.NewStore(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
+	return newStore(t, cfg)
 }
 
 func (k *alibabaKMS) open(t *testing.T, key string, alg policy.Algorithm) kms.Signer {
@@ -56,13 +51,33 @@ func (k *alibabaKMS) open(t *testing.T, key string, alg policy.Algorithm) kms.Si
 	return signer
 }
 
+func alibabaCloud() cloud {
+	return cloud{
+		opened: []string{"DescribeKey", "ListKeyVersions", "GetPublicKey"}, signed: "AsymmetricSign",
+		offline: func(t *testing.T) (*loopback.Server, kms.StoreConfig, string) {
+			server := alibabatest.Offline()
+			auth := kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: writeFile(t, []byte(alibabatest.Secret+"\n"))}
+			return server.Server, kms.StoreConfig{Auth: auth}, "alikms://" + server.CreateKey(t, "EC_P256")
+		},
+		throttled: func(w http.ResponseWriter) {
+			alibabatest.Refuse(w, http.StatusBadRequest, "Throttling.User", "Request was denied due to user flow control.")
+		},
+		down: func(w http.ResponseWriter) {
+			alibabatest.Refuse(w, http.StatusInternalServerError, "InternalFailure", "An internal failure occurred.")
+		},
+		disabled: func(w http.ResponseWriter) {
+			alibabatest.Refuse(w, http.StatusConflict, "Rejected.Disabled", "The request was rejected because the key state is Disabled.")
+		},
+	}
+}
+
 func TestAlibabaSuite(t *testing.T) {
 	t.Parallel()
 	server := newAlibabaKMS(t)
-	rsaKey := server.AddKey(t, "RSA_2048")
+	rsaKey := server.CreateKey(t, "RSA_2048")
 	for alg, key := range map[policy.Algorithm]string{
-		policy.ECDSASHA256:    server.AddKey(t, "EC_P256"),
-		policy.SM2SM3:         server.AddKey(t, "EC_SM2"),
+		policy.ECDSASHA256:    server.CreateKey(t, "EC_P256"),
+		policy.SM2SM3:         server.CreateKey(t, "EC_SM2"),
 		policy.RSAPSSSHA256:   rsaKey,
 		policy.RSAPKCS1SHA256: rsaKey,
 	} {
@@ -72,49 +87,7 @@ func TestAlibabaSuite(t *testing.T) {
 	}
 }
 
-func TestAlibabaFaults(t *testing.T) {
-	t.Parallel()
-	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
-	testAdapterFaults(t, adapterFixture{
-		open: func(t *testing.T, change func(*kms.StoreConfig)) (kms.Signer, *kms.Store) {
-			t.Helper()
-			store := server.store(t, change)
-			signer, err := kms.Open(t.Context(), kms.Config{URI: "alikms://" + key, Store: store})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return signer, store
-		},
-		onSign: func(f http.HandlerFunc) { server.Intercept(alibabaOn("AsymmetricSign", f)) },
-		refuse: alibabatest.Refuse,
-		throttled: func(w http.ResponseWriter) {
-			alibabatest.Refuse(w, 400, "Throttling.User", "Request was denied due to user flow control.")
-		},
-		disabled: func(w http.ResponseWriter) {
-			alibabatest.Refuse(w, 409, "Rejected.Disabled", "The request was rejected because the key state is Disabled.")
-		},
-	})
-}
-
-// alibabaOn answers one action with f; nil leaves it to the server.
-func alibabaOn(action string, f http.HandlerFunc) func(string, http.ResponseWriter, *http.Request) bool {
-	if f == nil {
-		return nil
-	}
-	return func(asked string, w http.ResponseWriter, r *http.Request) bool {
-		if asked != action {
-			return false
-		}
-		f(w, r)
-		return true
-	}
-}
-
 func TestAlibabaErrorCodes(t *testing.T) {
-	t.Parallel()
-	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
 	tests := []struct {
 		status int
 		code   string
@@ -135,27 +108,20 @@ func TestAlibabaErrorCodes(t *testing.T) {
 		{500, "InternalFailure", kms.ErrUnavailable}, {503, "ServiceUnavailableTemporary", kms.ErrUnavailable}, {502, "", kms.ErrUnavailable},
 	}
 	for _, tt := range tests {
-		t.Run(tt.code, func(t *testing.T) {
-			signer := server.open(t, key, "") // its store is new: throttling pauses one
-			defer server.Intercept(nil)
-			server.Intercept(alibabaOn("AsymmetricSign", func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Retry-After", "3600") // so that nothing is tried again
-				alibabatest.Refuse(w, tt.status, tt.code, "Words.")
-			}))
-			ctx := adapterDeadline(t, time.Minute)
-			_, err := signer.Sign(ctx, []byte("message"))
-			var answer *kms.StoreError
-			if !errors.Is(err, tt.want) || !errors.As(err, &answer) || tt.code != "" && answer.Code != tt.code || answer.Message != "Words." {
-				t.Errorf("error %v, want %v", err, tt.want)
-			}
-		})
+		err := alibabaCloud().signAnswered(t, with("Retry-After", "3600", func(w http.ResponseWriter, _ *http.Request) { // so that nothing is tried again
+			alibabatest.Refuse(w, tt.status, tt.code, "Words.")
+		}))
+		var answer *kms.StoreError
+		if !errors.Is(err, tt.want) || !errors.As(err, &answer) || tt.code != "" && answer.Code != tt.code || answer.Message != "Words." {
+			t.Errorf("%s: error %v, want %v", tt.code, err, tt.want)
+		}
 	}
 }
 
 func TestAlibabaOpenRefuses(t *testing.T) {
 	t.Parallel()
 	server := newAlibabaKMS(t)
-	p256, disabled := server.AddKey(t, "EC_P256"), server.AddKey(t, "EC_P256")
+	p256, disabled := server.CreateKey(t, "EC_P256"), server.CreateKey(t, "EC_P256")
 	server.SetState(disabled, "PendingDeletion")
 	tests := []struct {
 		name, key string
@@ -164,8 +130,8 @@ func TestAlibabaOpenRefuses(t *testing.T) {
 		says      string
 	}{
 		{"RSA algorithm of an EC key", p256, policy.RSAPSSSHA256, kms.ErrKeyMismatch, "RSA_PSS_SHA_256 needs an RSA key"},
-		{"RSA key without an algorithm", server.AddKey(t, "RSA_2048"), "", kms.ErrKeyMismatch, "needs an algorithm"},
-		{"symmetric key", server.AddKey(t, "Aliyun_AES_256"), "", kms.ErrKeyState, "is ENCRYPT/DECRYPT; allowed: SIGN/VERIFY"},
+		{"RSA key without an algorithm", server.CreateKey(t, "RSA_2048"), "", kms.ErrKeyMismatch, "needs an algorithm"},
+		{"symmetric key", server.CreateKey(t, "Aliyun_AES_256"), "", kms.ErrKeyState, "is ENCRYPT/DECRYPT; allowed: SIGN/VERIFY"},
 		{"SHA-512", p256, policy.RSAPSSSHA512, kms.ErrUnsupported, "has: ECDSA_SHA_256, RSA_PSS_SHA_256, RSA_PKCS1_SHA_256, SM2DSA_SM3"},
 		{"P-384", p256, policy.ECDSASHA384, kms.ErrUnsupported, "has: ECDSA_SHA_256"},
 		{"key about to be deleted", disabled, "", kms.ErrKeyState, "is PendingDeletion; allowed: Enabled"},
@@ -200,12 +166,12 @@ func TestAlibabaBadURIs(t *testing.T) {
 
 func TestAlibabaVersionIsPinned(t *testing.T) {
 	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
+	key := server.CreateKey(t, "EC_P256")
 	server.SetAlias("team/release", key)
 	before := server.open(t, "alias/team/release", "")
 	second := server.Rotate(t, key)
 	after, old := server.open(t, key, ""), server.open(t, key+"?version="+before.Version(), "")
-	server.SetAlias("team/release", server.AddKey(t, "EC_P256"))
+	server.SetAlias("team/release", server.CreateKey(t, "EC_P256"))
 	switch {
 	case before.Version() == second || after.Version() != second:
 		t.Errorf("versions %s and %s, the second is %s", before.Version(), after.Version(), second)
@@ -228,7 +194,7 @@ func TestAlibabaVersionIsPinned(t *testing.T) {
 // an old one.
 func TestAlibabaManyVersions(t *testing.T) {
 	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
+	key := server.CreateKey(t, "EC_P256")
 	var newest string
 	for range 120 {
 		newest = server.Rotate(t, key)
@@ -241,9 +207,9 @@ func TestAlibabaManyVersions(t *testing.T) {
 func TestAlibabaSwappedKey(t *testing.T) {
 	server := newAlibabaKMS(t)
 	for _, spec := range []string{"EC_P256", "EC_SM2"} {
-		key := server.AddKey(t, spec)
+		key := server.CreateKey(t, spec)
 		signer := server.open(t, key, "")
-		server.Swap(t, key)
+		server.Replace(t, key)
 		if _, err := signer.Sign(t.Context(), []byte("message")); !errors.Is(err, kms.ErrKeyMismatch) {
 			t.Errorf("%s: error %v, want ErrKeyMismatch", spec, err)
 		}
@@ -253,7 +219,7 @@ func TestAlibabaSwappedKey(t *testing.T) {
 func TestAlibabaLies(t *testing.T) {
 	t.Parallel()
 	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "RSA_2048")
+	key := server.CreateKey(t, "RSA_2048")
 	signer := server.open(t, key, policy.RSAPSSSHA256)
 	metadata := func(field string, value any) func(map[string]any) {
 		return func(answer map[string]any) { answer["KeyMetadata"].(map[string]any)[field] = value }
@@ -288,8 +254,8 @@ func TestAlibabaLies(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			defer server.Lie(nil)
-			server.Lie(func(action string, answer map[string]any) {
+			defer server.Alter(nil)
+			server.Alter(func(action string, answer map[string]any) {
 				if action == tt.action {
 					tt.change(answer)
 				}
@@ -312,7 +278,7 @@ var errAny = errors.New("any error")
 
 func TestAlibabaWrongCredentials(t *testing.T) {
 	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
+	key := server.CreateKey(t, "EC_P256")
 	for name, change := range map[string]func(*kms.StoreConfig){
 		"secret": func(*kms.StoreConfig) { server.SetSecret("another") },
 		"access key": func(cfg *kms.StoreConfig) {
@@ -340,7 +306,7 @@ func TestAlibabaWrongCredentials(t *testing.T) {
 
 func TestAlibabaCredentialsRenewedInPlace(t *testing.T) {
 	server := newAlibabaKMS(t)
-	signer := server.open(t, server.AddKey(t, "EC_SM2"), "")
+	signer := server.open(t, server.CreateKey(t, "EC_SM2"), "")
 	server.SetSecret("renewed")
 	if err := os.WriteFile(server.secretFile, []byte("renewed"), 0o600); err != nil {
 		t.Fatal(err)
@@ -358,7 +324,7 @@ func TestAlibabaCredentialsRenewedInPlace(t *testing.T) {
 
 func TestAlibabaFindsCredentials(t *testing.T) {
 	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
+	key := server.CreateKey(t, "EC_P256")
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -371,10 +337,10 @@ func TestAlibabaFindsCredentials(t *testing.T) {
 	}{
 		{"environment", kms.Auth{}, alibabatest.AccessKey, alibabatest.Secret, ""},
 		{"the key store's before the environment's", kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: server.secretFile}, "other", "other", ""},
-		{"none", kms.Auth{}, "", "", "no credentials; allowed: access_key and secret_key_file"},
-		{"half an environment", kms.Auth{}, alibabatest.AccessKey, "", "no credentials"},
-		{"no secret", kms.Auth{AccessKey: alibabatest.AccessKey}, "", "", "belong together"},
-		{"no access key", kms.Auth{SecretKeyFile: server.secretFile}, "", "", "belong together"},
+		{"none", kms.Auth{}, "", "", "no access key; allowed: auth access_key and secret_key_file"},
+		{"half an environment", kms.Auth{}, alibabatest.AccessKey, "", "no access key"},
+		{"no secret", kms.Auth{AccessKey: alibabatest.AccessKey}, "", "", "access_key and secret_key_file"},
+		{"no access key", kms.Auth{SecretKeyFile: server.secretFile}, "", "", "access_key and secret_key_file"},
 		{"no file", kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: empty + "x"}, "", "", "reading secret_key_file"},
 		{"empty file", kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: empty}, "", "", "is empty"},
 	}
@@ -394,7 +360,7 @@ func TestAlibabaFindsCredentials(t *testing.T) {
 
 func TestAlibabaSecurityToken(t *testing.T) {
 	server := newAlibabaKMS(t)
-	key := server.AddKey(t, "EC_P256")
+	key := server.CreateKey(t, "EC_P256")
 	t.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", alibabatest.AccessKey)
 	t.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", alibabatest.Secret)
 	t.Setenv("ALIBABA_CLOUD_SECURITY_TOKEN", "a-token")
@@ -427,14 +393,10 @@ func TestAlibabaHosts(t *testing.T) {
 	} {
 		t.Run(tt.region+tt.endpoint+tt.environment, func(t *testing.T) {
 			t.Setenv("ALIBABA_CLOUD_REGION_ID", tt.environment)
-			hosts := &adapterHosts{}
-			store := server.store(t, func(cfg *kms.StoreConfig) { cfg.Region, cfg.Endpoint, cfg.Transport = tt.region, tt.endpoint, hosts })
-			_, err := kms.Open(adapterDeadline(t, 50*time.Millisecond), kms.Config{URI: "alikms://key-1", Store: store})
-			if err == nil {
-				t.Fatal("no error")
-			}
-			if tt.want == "" && len(hosts.seen) != 0 || tt.want != "" && (len(hosts.seen) == 0 || hosts.seen[0] != tt.want) {
-				t.Errorf("asked %v, want %s; error %v", hosts.seen, tt.want, err)
+			cfg := kms.StoreConfig{Region: tt.region, Endpoint: tt.endpoint, Auth: kms.Auth{AccessKey: alibabatest.AccessKey, SecretKeyFile: server.secretFile}}
+			got, err := firstURL(t, "alikms://key-1", cfg)
+			if strings.TrimSuffix(got, "/") != tt.want {
+				t.Errorf("asked %s, want %s; error %v", got, tt.want, err)
 			}
 		})
 	}

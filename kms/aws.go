@@ -82,7 +82,7 @@ func (c *awsClient) describe(ctx context.Context, id string) (*types.KeyMetadata
 	}
 	key := out.KeyMetadata
 	if key == nil || !awsKeyARN.MatchString(aws.ToString(key.Arn)) {
-		return nil, &StoreError{Kind: ErrUnavailable, Code: "DescribeKey", Message: "the answer names no key"}
+		return nil, notUnderstood("it names no key")
 	}
 	switch {
 	case key.KeyUsage != types.KeyUsageTypeSignVerify:

@@ -38,8 +38,8 @@ func newAWSClient(ctx context.Context, store *Store, ref awsRef) (*awsClient, er
 		return nil, err
 	}
 	region := cmp.Or(ref.region, store.config.Region, loaded.Region)
-	if region == "" {
-		return nil, errors.New("no region; allowed: in the key's ARN, region of the key store, AWS_REGION, region in the AWS configuration file")
+	if !regionRE.MatchString(region) {
+		return nil, fmt.Errorf("region %s is no region; allowed: in the key's ARN, region of the key store, AWS_REGION, region in the AWS configuration file, like eu-west-1", shorten(region))
 	}
 	login := &awsLogin{settings: settings, auth: store.config.Auth}
 	sdk := awskms.NewFromConfig(loaded, func(o *awskms.Options) {
@@ -50,6 +50,11 @@ func newAWSClient(ctx context.Context, store *Store, ref awsRef) (*awsClient, er
 			o.BaseEndpoint = aws.String(endpoint)
 		}
 	})
+	if at := sdk.Options().BaseEndpoint; at != nil && endpoint == "" {
+		if _, err := endpointURL("endpoint of the AWS configuration", *at); err != nil {
+			return nil, err
+		}
+	}
 	return &awsClient{store: store, sdk: sdk, login: login}, nil
 }
 
@@ -64,14 +69,14 @@ func (forgetful) SignHTTP(ctx context.Context, credentials aws.Credentials, r *h
 	return v4.NewSigner().SignHTTP(ctx, credentials, r, payloadHash, service, region, at, options...)
 }
 
-func awsEndpoint(ofStore string, ref awsRef) (string, error) {
+func awsEndpoint(configured string, ref awsRef) (string, error) {
 	switch {
-	case ofStore == "":
+	case configured == "":
 		return ref.endpoint, nil
 	case ref.endpoint != "":
 		return "", errors.New("the key URI names an endpoint and so does its key store; allowed: one of them")
 	}
-	at, err := endpointURL(ofStore)
+	at, err := endpointURL(ofStore, configured)
 	if err != nil {
 		return "", err
 	}
@@ -91,8 +96,13 @@ func awsSettings(store *Store) ([]func(*config.LoadOptions) error, error) {
 	case auth.AccessKey != "" && (auth.ConfigFile != "" || auth.Profile != ""):
 		return nil, errors.New("auth of the key store has access_key and config_file or profile; allowed: access_key with secret_key_file, or config_file with profile")
 	}
+	// The library looks for credentials without its caller's context, and has all
+	// callers wait for one look: without an end of its own, one that hangs would
+	// keep them all for ever.
+	client := store.client()
+	client.Timeout = store.config.Timeout
 	settings := []func(*config.LoadOptions) error{
-		config.WithAPIOptions([]func(*middleware.Stack) error{sendWith(store.client())}),
+		config.WithAPIOptions([]func(*middleware.Stack) error{sendWith(client)}),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithLogger(logging.Nop{}),
 	}
@@ -140,26 +150,18 @@ func loadAWS(ctx context.Context, settings []func(*config.LoadOptions) error) (a
 // accept those that were used and there are others by now.
 func (c *awsClient) call(ctx context.Context, op string, request func(ctx context.Context) error) error {
 	var used aws.Credentials
-	attempt := func(ctx context.Context) (err error) {
-		if used, err = c.login.Retrieve(ctx); err != nil {
+	return onceMore(func() error {
+		return c.store.call(ctx, op, func(ctx context.Context) (err error) {
+			if used, err = c.login.Retrieve(ctx); err != nil {
+				return err
+			}
+			return awsError(request(ctx))
+		})
+	}, awsLoginRefused, func() (renewed bool, err error) {
+		err = c.store.call(ctx, "login", func(ctx context.Context) (err error) {
+			renewed, err = c.login.renew(ctx, used)
 			return err
-		}
-		return awsError(request(ctx))
-	}
-	err := c.store.call(ctx, op, attempt)
-	if !awsLoginRefused(err) {
-		return err
-	}
-	var renewed bool
-	renewal := c.store.call(ctx, "login", func(ctx context.Context) (err error) {
-		renewed, err = c.login.renew(ctx, used)
-		return err
+		})
+		return renewed, err
 	})
-	switch {
-	case renewal != nil:
-		return fmt.Errorf("%w; reading the credentials again: %w", err, renewal)
-	case !renewed:
-		return err
-	}
-	return c.store.call(ctx, op, attempt)
 }

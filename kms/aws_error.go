@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
@@ -37,17 +35,24 @@ func awsError(err error) error {
 	case status >= 400:
 		return &StoreError{Kind: kindOfStatus(status), Code: fmt.Sprintf("HTTP %d", status), RetryAfter: wait}
 	case status != 0:
-		return &StoreError{Kind: ErrUnavailable, Message: "its answer cannot be read", RetryAfter: wait}
+		unread := notUnderstood("it is not what the API says")
+		unread.RetryAfter = wait
+		return unread
 	}
 	return fmt.Errorf("asking AWS: %w", err)
 }
 
-// awsLoginError translates an error of looking for credentials: if not the
-// network or a throttle is to blame, trying again does not help.
-func awsLoginError(err error) error {
+// awsLoginError translates an error of looking for credentials, of which there
+// had been some or not: if not the network or a throttle is to blame, trying
+// again does not help.
+func awsLoginError(err error, had bool) error {
 	var at *smithy.OperationError
 	var answer smithy.APIError
-	if errors.As(err, &at) && at.ServiceID == "ec2imds" && !errors.As(err, &answer) {
+	ofInstance := errors.As(err, &at) && at.ServiceID == "ec2imds"
+	if ofInstance && had {
+		return &StoreError{Kind: ErrUnavailable, Code: "credentials", Message: "the instance's metadata give none now"}
+	}
+	if ofInstance && !errors.As(err, &answer) {
 		return &StoreError{Kind: ErrDenied, Code: "credentials", Message: "none in key_stores or the environment, and no instance metadata answers"}
 	}
 	mapped := awsError(err)
@@ -103,9 +108,8 @@ func awsRefusesLogin(code string) bool {
 	return false
 }
 
-func awsLoginRefused(err error) bool {
-	var answer *StoreError
-	return errors.As(err, &answer) && errors.Is(answer, ErrDenied) && awsRefusesLogin(answer.Code)
+func awsLoginRefused(answer *StoreError) bool {
+	return isDenied(answer) && awsRefusesLogin(answer.Code)
 }
 
 // awsWords cuts what AWS repeats of a request that was signed wrongly: it can
@@ -113,16 +117,4 @@ func awsLoginRefused(err error) bool {
 func awsWords(message string) string {
 	words, _, _ := strings.Cut(message, "The Canonical String")
 	return words
-}
-
-// askedToWait reads Retry-After, in seconds or as a date; 0 means there is none.
-func askedToWait(header http.Header) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
 }

@@ -1,10 +1,10 @@
 package kms
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -20,6 +20,8 @@ type awsLogin struct {
 
 	mu    sync.Mutex
 	found aws.CredentialsProvider // caches and refreshes by itself; nil: to be looked for
+
+	had atomic.Bool // there have been credentials
 }
 
 // Retrieve implements aws.CredentialsProvider. Its errors are StoreErrors.
@@ -30,8 +32,9 @@ func (l *awsLogin) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	found, err := provider.Retrieve(ctx)
 	if err != nil {
-		return aws.Credentials{}, awsLoginError(err)
+		return aws.Credentials{}, awsLoginError(err, l.had.Load())
 	}
+	l.had.Store(true)
 	return found, nil
 }
 
@@ -70,15 +73,11 @@ func (l *awsLogin) provider(ctx context.Context) (aws.CredentialsProvider, error
 
 func (l *awsLogin) look(ctx context.Context) (aws.CredentialsProvider, error) {
 	if l.auth.SecretKeyFile != "" {
-		secret, err := readSecret(l.auth.SecretKeyFile, maxPasswordFile)
+		secret, err := readSecretKey(l.auth.SecretKeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("reading secret_key_file: %w", err)
+			return nil, err
 		}
-		secret = bytes.TrimSpace(secret)
-		if len(secret) == 0 {
-			return nil, fmt.Errorf("secret_key_file %s is empty", l.auth.SecretKeyFile)
-		}
-		return credentials.NewStaticCredentialsProvider(l.auth.AccessKey, string(secret), ""), nil
+		return credentials.NewStaticCredentialsProvider(l.auth.AccessKey, secret, ""), nil
 	}
 	if l.auth.ConfigFile != "" {
 		if _, err := readSecret(l.auth.ConfigFile, maxKeyFile); err != nil {

@@ -2,8 +2,6 @@ package kms
 
 import (
 	"errors"
-	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 )
@@ -28,7 +26,7 @@ var (
 
 func parseAWS(uri string) (awsRef, error) {
 	if strings.Contains(uri, "?") {
-		return awsRef{}, errors.New("key URI of AWS KMS has a query; asymmetric keys of AWS KMS have no versions, so there is none")
+		return awsRef{}, errNoVersions
 	}
 	match := awsURI.FindStringSubmatch(uri)
 	if match == nil {
@@ -39,14 +37,4 @@ func parseAWS(uri string) (awsRef, error) {
 		ref.endpoint = "https://" + match[1]
 	}
 	return ref, nil
-}
-
-// endpointURL checks the endpoint that a key store's description names.
-func endpointURL(endpoint string) (*url.URL, error) {
-	at, err := url.Parse(endpoint)
-	if err != nil || at.Scheme != "https" && at.Scheme != "http" || at.Host == "" ||
-		at.User != nil || at.RawQuery != "" || at.Fragment != "" {
-		return nil, fmt.Errorf("endpoint of the key store is no URL of a host; allowed: https://HOST[:PORT] or http://HOST[:PORT]")
-	}
-	return at, nil
 }

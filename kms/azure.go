@@ -2,13 +2,7 @@ package kms
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
-	"encoding/asn1"
-	"errors"
 	"fmt"
-	"math/big"
 	"regexp"
 	"slices"
 	"time"
@@ -54,20 +48,12 @@ func openAzure(ctx context.Context, cfg Config) (Signer, error) {
 	return key, nil
 }
 
-var azureURI = regexp.MustCompile(`^azurekms://([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?)/([0-9A-Za-z-]{1,127})(?:/([0-9A-Za-z]{1,64}))?$`)
-
-func parseAzure(uri string) (host, name, version string, err error) {
-	match := azureURI.FindStringSubmatch(uri)
-	if match == nil {
-		return "", "", "", errors.New("key URI is none of Azure Key Vault; allowed: azurekms://VAULT_HOST/KEY[/VERSION]")
-	}
-	return match[1], match[2], match[3], nil
-}
-
 // open finds out which version signs and whether it can sign with alg.
 func (c *azureClient) open(ctx context.Context, name, version string, alg policy.Algorithm) (*azureKey, error) {
-	if alg.Family() == policy.SM2 {
-		return nil, fmt.Errorf("%s is %w; allowed: %s", alg, ErrUnsupported, allowedAzure())
+	if alg != "" { // no request is needed to know
+		if _, err := vendorName("Azure Key Vault", azureAlgorithms(), alg); err != nil {
+			return nil, err
+		}
 	}
 	bundle, err := c.key(ctx, name, version)
 	if err != nil {
@@ -80,8 +66,8 @@ func (c *azureClient) open(ctx context.Context, name, version string, alg policy
 	if k.public, err = azurePublicKey(bundle.Key, alg); err != nil {
 		return nil, err
 	}
-	k.algorithm = azureAlgorithms()[k.public.Algorithm()]
-	return k, nil
+	k.algorithm, err = vendorName("Azure Key Vault", azureAlgorithms(), k.public.Algorithm())
+	return k, err
 }
 
 // key reads a version, or the current one if version is empty.
@@ -95,7 +81,7 @@ func (c *azureClient) key(ctx context.Context, name, version string) (azkeys.Key
 	case err != nil:
 		return azkeys.KeyBundle{}, fmt.Errorf("reading the key: %w", err)
 	case out.Key == nil || out.Key.KID == nil || !azureKeyID.MatchString(string(*out.Key.KID)):
-		return azkeys.KeyBundle{}, &StoreError{Kind: ErrUnavailable, Code: "kid", Message: "the answer names no version of a key"}
+		return azkeys.KeyBundle{}, notUnderstood("it names no version of a key")
 	case out.Key.KID.Name() != name || version != "" && out.Key.KID.Version() != version:
 		return azkeys.KeyBundle{}, fmt.Errorf("reading the key: %w: the answer is about %q", ErrKeyMismatch, plain(string(*out.Key.KID)))
 	}
@@ -127,46 +113,6 @@ func azureMaySign(bundle azkeys.KeyBundle, now time.Time) error {
 	return nil
 }
 
-func azurePublicKey(key *azkeys.JSONWebKey, alg policy.Algorithm) (*PublicKey, error) {
-	var kty azkeys.KeyType
-	if key.Kty != nil {
-		kty = *key.Kty
-	}
-	switch kty {
-	case azkeys.KeyTypeRSA, azkeys.KeyTypeRSAHSM:
-		e := new(big.Int).SetBytes(key.E)
-		if !e.IsInt64() || e.Int64() > 1<<31-1 {
-			return nil, fmt.Errorf("RSA exponent of %d bits: %w", e.BitLen(), ErrKeyMismatch)
-		}
-		return NewPublicKey(&rsa.PublicKey{N: new(big.Int).SetBytes(key.N), E: int(e.Int64())}, alg)
-	case azkeys.KeyTypeEC, azkeys.KeyTypeECHSM:
-		return azureECKey(key, alg)
-	}
-	return nil, fmt.Errorf("key of type %s: %w; allowed: %s", shorten(string(kty)), ErrKeyMismatch, allowedKeys)
-}
-
-func azureECKey(key *azkeys.JSONWebKey, alg policy.Algorithm) (*PublicKey, error) {
-	var name azkeys.CurveName
-	if key.Crv != nil {
-		name = *key.Crv
-	}
-	var curve elliptic.Curve
-	switch name {
-	case azkeys.CurveNameP256:
-		curve = elliptic.P256()
-	case azkeys.CurveNameP384:
-		curve = elliptic.P384()
-	default:
-		return nil, fmt.Errorf("key on curve %s: %w; allowed: %s", shorten(string(name)), ErrKeyMismatch, allowedKeys)
-	}
-	point := slices.Concat([]byte{4}, key.X, key.Y)
-	public, err := ecdsa.ParseUncompressedPublicKey(curve, point)
-	if err != nil {
-		return nil, fmt.Errorf("decoding the public key: %w", err)
-	}
-	return NewPublicKey(public, alg)
-}
-
 // Sign sends the digest, so that a message may have any size.
 func (k *azureKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	digest, err := k.public.digest(message)
@@ -188,16 +134,6 @@ func (k *azureKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 		return out.Result, nil
 	}
 	return derOfPair(out.Result)
-}
-
-// derOfPair turns r‖s into ASN.1 DER.
-func derOfPair(pair []byte) ([]byte, error) {
-	if len(pair) == 0 || len(pair)%2 != 0 {
-		return nil, fmt.Errorf("signature of %d bytes is no pair: %w", len(pair), ErrInvalidSignature)
-	}
-	half := len(pair) / 2
-	r, s := new(big.Int).SetBytes(pair[:half]), new(big.Int).SetBytes(pair[half:])
-	return asn1.Marshal(struct{ R, S *big.Int }{r, s})
 }
 
 func (k *azureKey) fetch(ctx context.Context) (*PublicKey, error) {
@@ -229,10 +165,4 @@ func azureAlgorithms() map[policy.Algorithm]azkeys.SignatureAlgorithm {
 		policy.RSAPKCS1SHA384: azkeys.SignatureAlgorithmRS384,
 		policy.RSAPKCS1SHA512: azkeys.SignatureAlgorithmRS512,
 	}
-}
-
-func allowedAzure() string {
-	return oneOf(slices.DeleteFunc(slices.Clone(policy.Algorithms), func(name string) bool {
-		return azureAlgorithms()[policy.Algorithm(name)] == ""
-	}))
 }

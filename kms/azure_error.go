@@ -41,7 +41,7 @@ func azureError(err error) error {
 	case strings.Contains(err.Error(), "challenge resource"):
 		return &StoreError{Kind: ErrDenied, Code: "challenge", Message: err.Error()}
 	}
-	return &StoreError{Kind: ErrUnavailable, Message: "its answer cannot be read"}
+	return notUnderstood("it is not what the API says")
 }
 
 // azureAnswer reads what Key Vault says in an error's body.
@@ -84,9 +84,10 @@ func azureKind(inner string, status int) error {
 	return kindOfStatus(status)
 }
 
-// azureRefusesLogin reports whether code is about the credentials, and not about
+// azureRefusesLogin reports whether an answer is about the credentials, and not about
 // what their owner may do.
-func azureRefusesLogin(code string) bool {
+func azureRefusesLogin(answer *StoreError) bool {
+	code := answer.Code
 	return code == "invalid_client" || code == "HTTP 401" || strings.HasPrefix(code, "Unauthorized")
 }
 

@@ -1,10 +1,10 @@
 package kms_test
 
 import (
-	"bytes"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/kms/kmstest"
 	"github.com/sealwright/sealwright/kms/kmstest/azuretest"
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 const azureRelease = "azurekms://acme.vault.azure.net/release"
@@ -60,11 +61,11 @@ func TestAzureKeepsTheContract(t *testing.T) {
 		alg := policy.Algorithm(name)
 		t.Run(name, func(t *testing.T) {
 			server := azuretest.New(t)
-			store := newCloudStore(t, azureConfig(t, server))
+			store := newStore(t, azureConfig(t, server))
 			server.CreateVersion(t, "release", azureKind(alg))
 			if alg == policy.SM2SM3 {
 				_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: store, Algorithm: alg})
-				wantCloudError(t, err, kms.ErrUnsupported, "RSA_PKCS1_SHA_512")
+				wantError(t, err, kms.ErrUnsupported, "RSA_PKCS1_SHA_512")
 				return
 			}
 			kmstest.Suite(t, func(t *testing.T) kms.Signer {
@@ -78,43 +79,41 @@ func TestAzureSignsWithLargerRSAKeys(t *testing.T) {
 	for kind, alg := range map[string]policy.Algorithm{"RSA-3072": policy.RSAPSSSHA384, "RSA-4096": policy.RSAPKCS1SHA512} {
 		server := azuretest.New(t)
 		server.CreateVersion(t, "release", kind)
-		s := openConfig(t, kms.Config{URI: azureRelease, Store: newCloudStore(t, azureConfig(t, server)), Algorithm: alg})
-		wantCloudSignature(t, s, s.Public())
+		s := openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, azureConfig(t, server)), Algorithm: alg})
+		wantSignature(t, s, s.Public())
 	}
 }
 
-func TestAzureFaults(t *testing.T) {
-	cloud{
-		signOp: "sign",
-		start: func(t *testing.T) cloudServer {
-			server := azuretest.New(t)
+func azureCloud() cloud {
+	return cloud{
+		opened: []string{"key"}, signed: "sign",
+		offline: func(t *testing.T) (*loopback.Server, kms.StoreConfig, string) {
+			server := azuretest.Offline()
 			server.CreateVersion(t, "release", "P-256")
-			return cloudServer{azureConfig(t, server), azureRelease, func(f func(string, http.ResponseWriter, *http.Request) bool) {
-				server.Intercept(func(op string, w http.ResponseWriter, r *http.Request) bool {
-					return (op == "key" || op == "sign") && f(op, w, r)
-				})
-			}}
+			return server.Server, azureConfig(t, server), azureRelease
 		},
-		throttle: azuretest.Throttle,
-		fail: func(w http.ResponseWriter) {
+		throttled: azuretest.Throttle,
+		down: func(w http.ResponseWriter) {
 			azuretest.WriteError(w, http.StatusServiceUnavailable, "ServiceUnavailable", "", "The service is unavailable.")
 		},
-		serial: true,
-	}.testFaults(t)
+		disabled: func(w http.ResponseWriter) {
+			azuretest.WriteError(w, http.StatusForbidden, "Forbidden", "KeyDisabled", "Operation sign is not allowed on a disabled key.")
+		},
+	}
 }
 
 func TestAzureKeyURIs(t *testing.T) {
 	server := azuretest.New(t)
 	first, second := server.CreateVersion(t, "release", "P-256"), server.CreateVersion(t, "release", "P-256")
-	store := newCloudStore(t, azureConfig(t, server))
+	store := newStore(t, azureConfig(t, server))
 	for uri, version := range map[string]string{azureRelease: second, azureRelease + "/" + first: first} {
 		s := openConfig(t, kms.Config{URI: uri, Store: store})
 		if s.Version() != version {
 			t.Errorf("%s: version is %s, want %s", uri, s.Version(), version)
 		}
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	}
-	cloudRefusesURIs(t, newCloudStore(t, azureConfig(t, server)), []string{
+	refusesURIs(t, newStore(t, azureConfig(t, server)), []string{
 		"azurekms:", "azurekms://", "azurekms:///release", "azurekms://acme.vault.azure.net", "azurekms://acme.vault.azure.net/",
 		azureRelease + "/", azureRelease + "/1/2", azureRelease + "?version=1", azureRelease + "#1", azureRelease + "\n",
 		"azurekms://user:pass@acme.vault.azure.net/release", "azurekms://https://acme.vault.azure.net/release",
@@ -126,10 +125,10 @@ func TestAzureKeyURIs(t *testing.T) {
 func TestAzureRotationAfterOpening(t *testing.T) {
 	server := azuretest.New(t)
 	first := server.CreateVersion(t, "release", "P-256")
-	store := newCloudStore(t, azureConfig(t, server))
+	store := newStore(t, azureConfig(t, server))
 	before := openConfig(t, kms.Config{URI: azureRelease, Store: store})
 	second := server.CreateVersion(t, "release", "P-256")
-	wantCloudSignature(t, before, before.Public())
+	wantSignature(t, before, before.Public())
 	after := openConfig(t, kms.Config{URI: azureRelease, Store: store})
 	if before.Version() != first || after.Version() != second || before.Public().Fingerprint() == after.Public().Fingerprint() {
 		t.Errorf("versions are %s and %s, want %s and %s", before.Version(), after.Version(), first, second)
@@ -181,8 +180,8 @@ func TestAzureKeysThatMayNotSign(t *testing.T) {
 			server := azuretest.New(t)
 			server.CreateVersion(t, "release", tt.kind)
 			tt.change(server)
-			_, err := kms.Open(t.Context(), kms.Config{URI: tt.uri, Store: newCloudStore(t, azureConfig(t, server)), Algorithm: tt.alg})
-			wantCloudError(t, err, tt.want, tt.words)
+			_, err := kms.Open(t.Context(), kms.Config{URI: tt.uri, Store: newStore(t, azureConfig(t, server)), Algorithm: tt.alg})
+			wantError(t, err, tt.want, tt.words)
 		})
 	}
 }
@@ -226,10 +225,10 @@ func TestAzureKeyChangesAfterOpening(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			server := azuretest.New(t)
 			server.CreateVersion(t, "release", "P-256")
-			s := openConfig(t, kms.Config{URI: azureRelease, Store: newCloudStore(t, azureConfig(t, server))})
+			s := openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, azureConfig(t, server))})
 			tt.change(t, server)
 			signature, err := s.Sign(t.Context(), []byte("message"))
-			wantCloudError(t, err, tt.want, tt.words)
+			wantError(t, err, tt.want, tt.words)
 			if signature != nil {
 				t.Error("there is a signature beside the error")
 			}
@@ -241,52 +240,52 @@ func TestAzureCredentials(t *testing.T) {
 	server := azuretest.New(t)
 	server.CreateVersion(t, "release", "P-256")
 	open := func(t *testing.T) kms.Signer {
-		return openConfig(t, kms.Config{URI: azureRelease, Store: newCloudStore(t, azureAlone(t, server))})
+		return openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, azureAlone(t, server))})
 	}
 	t.Run("workload identity", func(t *testing.T) {
 		noAzureEnvironment(t, server)
 		t.Setenv("AZURE_FEDERATED_TOKEN_FILE", writeFile(t, []byte(azuretest.FederatedToken)))
 		s := open(t)
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	})
 	t.Run("managed identity", func(t *testing.T) {
 		noAzureEnvironment(t, server)
 		t.Setenv("IDENTITY_ENDPOINT", server.URL+"/msi/token")
 		t.Setenv("IDENTITY_HEADER", "geheim")
-		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newCloudStore(t, azureAlone(t, server))})
-		wantCloudError(t, err, kms.ErrDenied, "")
+		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newStore(t, azureAlone(t, server))})
+		wantError(t, err, kms.ErrDenied, "")
 		if strings.Contains(err.Error(), "geheim") {
 			t.Errorf("the error says too much: %v", err)
 		}
 		t.Setenv("IDENTITY_HEADER", azuretest.IdentityHeader)
 		s := open(t)
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	})
 	t.Run("certificate", func(t *testing.T) {
 		noAzureEnvironment(t, server)
 		file := writeFile(t, server.CreateCertificate(t))
 		t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", file)
 		s := open(t)
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 		renewed := server.CreateCertificate(t)
 		server.ForgetTokens()
 		_, err := s.Sign(t.Context(), []byte("message"))
-		wantCloudError(t, err, kms.ErrDenied, "invalid_client")
+		wantError(t, err, kms.ErrDenied, "invalid_client")
 		if err := os.WriteFile(file, renewed, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	})
 	t.Run("a token that is no longer valid", func(t *testing.T) {
-		s := openConfig(t, kms.Config{URI: azureRelease, Store: newCloudStore(t, azureConfig(t, server))})
+		s := openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, azureConfig(t, server))})
 		server.ForgetTokens()
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	})
 	t.Run("a wrong secret", func(t *testing.T) {
 		cfg := azureConfig(t, server)
 		t.Setenv("AZURE_CLIENT_SECRET", "geheim")
-		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newCloudStore(t, cfg)})
-		wantCloudError(t, err, kms.ErrDenied, "invalid_client", "AADSTS7000215")
+		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newStore(t, cfg)})
+		wantError(t, err, kms.ErrDenied, "invalid_client", "AADSTS7000215")
 		if strings.Contains(err.Error(), "geheim") {
 			t.Errorf("the error says too much: %v", err)
 		}
@@ -294,7 +293,7 @@ func TestAzureCredentials(t *testing.T) {
 	t.Run("a secret without its owner", func(t *testing.T) {
 		cfg := azureConfig(t, server)
 		t.Setenv("AZURE_CLIENT_ID", "")
-		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newCloudStore(t, cfg)})
+		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newStore(t, cfg)})
 		if err == nil || !strings.Contains(err.Error(), "AZURE_CLIENT_ID") {
 			t.Errorf("error is %v, want one about AZURE_CLIENT_ID", err)
 		}
@@ -302,7 +301,7 @@ func TestAzureCredentials(t *testing.T) {
 	t.Run("fields of other stores", func(t *testing.T) {
 		cfg := azureConfig(t, server)
 		cfg.Auth.AccessKey = "AK"
-		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newCloudStore(t, cfg)})
+		_, err := kms.Open(t.Context(), kms.Config{URI: azureRelease, Store: newStore(t, cfg)})
 		if err == nil || !strings.Contains(err.Error(), "AZURE_") {
 			t.Errorf("error is %v, want one about the environment", err)
 		}
@@ -310,10 +309,10 @@ func TestAzureCredentials(t *testing.T) {
 }
 
 func TestAzureTokenFaults(t *testing.T) {
-	for name, f := range map[string]cloudFault{
-		"throttled": cloudRaw(http.StatusTooManyRequests, `{"error":"temporarily_unavailable"}`),
-		"an outage": cloudRaw(http.StatusServiceUnavailable, "<html>"),
-		"dropped":   cloudDrop,
+	for name, f := range map[string]fault{
+		"throttled": raw(http.StatusTooManyRequests, `{"error":"temporarily_unavailable"}`),
+		"an outage": raw(http.StatusServiceUnavailable, "<html>"),
+		"dropped":   drop,
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := azuretest.New(t)
@@ -327,8 +326,8 @@ func TestAzureTokenFaults(t *testing.T) {
 				f(w, r)
 				return true
 			})
-			s := openConfig(t, kms.Config{URI: azureRelease, Store: newCloudStore(t, azureConfig(t, server))})
-			wantCloudSignature(t, s, s.Public())
+			s := openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, azureConfig(t, server))})
+			wantSignature(t, s, s.Public())
 		})
 	}
 }
@@ -343,9 +342,8 @@ func TestAzureChallenges(t *testing.T) {
 		server := azuretest.New(t)
 		server.CreateVersion(t, "release", "P-256")
 		server.SetChallenge(challenge)
-		ctx, cancel := contextFor(t, "500ms")
-		_, err := kms.Open(ctx, kms.Config{URI: azureRelease, Store: newCloudStore(t, azureConfig(t, server))})
-		cancel()
+		ctx := deadline(t, 500*time.Millisecond)
+		_, err := kms.Open(ctx, kms.Config{URI: azureRelease, Store: newStore(t, azureConfig(t, server))})
 		if err == nil {
 			t.Errorf("challenge %q was answered", challenge)
 		}
@@ -354,8 +352,8 @@ func TestAzureChallenges(t *testing.T) {
 		server := azuretest.New(t)
 		cfg := azureConfig(t, server)
 		cfg.Endpoint = "" // the server is taken for the vault that the URI names
-		_, err := kms.Open(t.Context(), kms.Config{URI: strings.Replace(azureRelease, "acme.vault.azure.net", strings.TrimPrefix(server.URL, "https://"), 1), Store: newCloudStore(t, cfg)})
-		wantCloudError(t, err, kms.ErrDenied, "challenge resource")
+		_, err := kms.Open(t.Context(), kms.Config{URI: strings.Replace(azureRelease, "acme.vault.azure.net", strings.TrimPrefix(server.URL, "https://"), 1), Store: newStore(t, cfg)})
+		wantError(t, err, kms.ErrDenied, "challenge resource")
 		if n := server.Calls("token"); n != 0 {
 			t.Errorf("%d tokens were asked for", n)
 		}
@@ -367,12 +365,34 @@ func TestAzureUsesTheStoresTransport(t *testing.T) {
 	server := azuretest.New(t)
 	server.CreateVersion(t, "release", "P-256")
 	cfg := azureConfig(t, server)
-	var asked bytes.Buffer
-	trusting := newTrusting(t, server.CA)
-	cfg.CAFile, cfg.Transport = "", cloudRecorder{trusting, &asked}
-	s := openConfig(t, kms.Config{URI: azureRelease, Store: newCloudStore(t, cfg)})
-	wantCloudSignature(t, s, s.Public())
-	if got := strings.Count(asked.String(), "\n"); got != 5 { // challenge, discovery, token, key, sign
-		t.Errorf("%d requests came through the store's transport, want 5:\n%s", got, asked.String())
+	asked := &recorder{base: newTrusting(t, server.CA)}
+	cfg.CAFile, cfg.Transport = "", asked
+	s := openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, cfg)})
+	wantSignature(t, s, s.Public())
+	if urls := asked.seen(); len(urls) != 5 { // challenge, discovery, token, key, sign
+		t.Errorf("%d requests came through the store's transport, want 5: %v", len(urls), urls)
+	}
+}
+
+// Many callers whose token is refused at once get one new one.
+func TestAzureRenewsOnce(t *testing.T) {
+	server := azuretest.New(t)
+	server.CreateVersion(t, "release", "P-256")
+	cfg := azureConfig(t, server)
+	cfg.Limits = oneAtATime
+	s := openConfig(t, kms.Config{URI: azureRelease, Store: newStore(t, cfg)})
+	before := server.Calls("token")
+	server.ForgetTokens()
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			if _, err := s.Sign(t.Context(), []byte("message")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := server.Calls("token") - before; n != 1 {
+		t.Errorf("%d tokens were asked for, want 1", n)
 	}
 }

@@ -27,33 +27,39 @@ type breaker struct {
 	trying   bool      // one call is out to see
 }
 
-// allow returns an error if the store is to be left alone.
-func (b *breaker) allow() error {
+// allow returns an error if the store is to be left alone. Else the caller
+// reports what came of its call, and whether it was sent to see.
+func (b *breaker) allow() (sentToSee bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.failures < breakAfter {
-		return nil
+		return false, nil
 	}
 	wait := time.Until(b.until)
 	if wait > 0 || b.trying {
-		return &StoreError{Kind: ErrUnavailable, Code: "left alone",
+		return false, &StoreError{Kind: ErrUnavailable, Code: "left alone",
 			Message:    fmt.Sprintf("%d calls in a row found it unavailable", b.failures),
 			RetryAfter: max(wait, firstBackoff)}
 	}
 	b.trying = true
-	return nil
+	return true, nil
 }
 
-// report tells what came of a call that was allowed.
-func (b *breaker) report(err error) {
+// report tells what came of a call that was allowed. One that was made before
+// the store was left alone can end long after: that it failed says nothing new.
+func (b *breaker) report(sentToSee bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trying = false
+	if sentToSee {
+		b.trying = false
+	}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return // the caller left; that says nothing of the store
 	case !errors.Is(err, ErrUnavailable):
 		b.failures = 0 // any answer shows that it lives
+		return
+	case b.failures >= breakAfter && !sentToSee:
 		return
 	}
 	b.failures++

@@ -13,10 +13,10 @@ func broken(t *testing.T) *breaker {
 	t.Helper()
 	var b breaker
 	for i := range breakAfter {
-		if err := b.allow(); err != nil {
+		if _, err := b.allow(); err != nil {
 			t.Fatalf("left alone after %d failures: %v", i, err)
 		}
-		b.report(&StoreError{Kind: ErrUnavailable})
+		b.report(false, &StoreError{Kind: ErrUnavailable})
 	}
 	return &b
 }
@@ -24,32 +24,32 @@ func broken(t *testing.T) *breaker {
 func TestBreakerLeavesTheStoreAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := broken(t)
-		err := b.allow()
+		_, err := b.allow()
 		if !errors.Is(err, ErrUnavailable) || retryAfter(err) != breakFor {
 			t.Errorf("got %v, want ErrUnavailable and to come back in %s", err, breakFor)
 		}
 		time.Sleep(breakFor - time.Second)
-		if err := b.allow(); retryAfter(err) != time.Second {
+		if _, err := b.allow(); retryAfter(err) != time.Second {
 			t.Errorf("got %v, want to come back in a second", err)
 		}
 		time.Sleep(time.Second)
-		if err := b.allow(); err != nil {
+		if _, err := b.allow(); err != nil {
 			t.Errorf("the first after %s: %v", breakFor, err)
 		}
-		if err := b.allow(); retryAfter(err) != firstBackoff {
+		if _, err := b.allow(); retryAfter(err) != firstBackoff {
 			t.Errorf("another one beside it: got %v, want to come back soon", err)
 		}
-		b.report(ErrUnavailable)
-		if err := b.allow(); retryAfter(err) != breakFor {
+		b.report(true, ErrUnavailable)
+		if _, err := b.allow(); retryAfter(err) != breakFor {
 			t.Errorf("after it failed: got %v, want to come back in %s", err, breakFor)
 		}
 		time.Sleep(breakFor)
-		if err := b.allow(); err != nil {
+		if _, err := b.allow(); err != nil {
 			t.Errorf("the second after %s: %v", breakFor, err)
 		}
-		b.report(nil)
+		b.report(true, nil)
 		for range breakAfter {
-			if err := b.allow(); err != nil {
+			if _, err := b.allow(); err != nil {
 				t.Errorf("after a success: %v", err)
 			}
 		}
@@ -62,16 +62,43 @@ func TestBreakerWhenTheCallerLeaves(t *testing.T) {
 		b := broken(t)
 		time.Sleep(breakFor)
 		for _, left := range []error{context.Canceled, context.DeadlineExceeded} {
-			if err := b.allow(); err != nil {
+			if _, err := b.allow(); err != nil {
 				t.Fatal(err)
 			}
-			b.report(left)
+			b.report(true, left)
 		}
-		if err := b.allow(); err != nil {
+		if _, err := b.allow(); err != nil {
 			t.Errorf("the next one: %v", err)
 		}
-		if err := b.allow(); err == nil {
+		if _, err := b.allow(); err == nil {
 			t.Error("two at once: those who left were taken for answers")
+		}
+	})
+}
+
+// Calls from before the outage was noticed end while one is out to see.
+func TestBreakerIsNotMovedByOldCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, old := range []error{context.Canceled, &StoreError{Kind: ErrUnavailable}} {
+			b := broken(t)
+			time.Sleep(breakFor)
+			sentToSee, err := b.allow()
+			if err != nil || !sentToSee {
+				t.Fatalf("sent to see: %t, %v", sentToSee, err)
+			}
+			b.report(false, old)
+			if _, err := b.allow(); retryAfter(err) != firstBackoff {
+				t.Errorf("%v of an old call: got %v, want one call at a time and soon an end", old, err)
+			}
+			b.report(true, nil)
+			if _, err := b.allow(); err != nil {
+				t.Errorf("%v of an old call: the store is left alone though it lives: %v", old, err)
+			}
+		}
+		b := broken(t)
+		b.report(false, nil)
+		if _, err := b.allow(); err != nil {
+			t.Errorf("an old call that was answered shows that the store lives: %v", err)
 		}
 	})
 }
@@ -81,19 +108,19 @@ func TestBreakerCountsFailuresInARow(t *testing.T) {
 		var b breaker
 		for range 3 {
 			for range breakAfter - 1 {
-				b.report(ErrUnavailable)
+				b.report(false, ErrUnavailable)
 			}
-			b.report(answer)
+			b.report(false, answer)
 		}
-		if err := b.allow(); err != nil {
+		if _, err := b.allow(); err != nil {
 			t.Errorf("%v shows that the store lives: %v", answer, err)
 		}
 	}
 	var b breaker
 	for range 10 * breakAfter {
-		b.report(context.Canceled)
+		b.report(false, context.Canceled)
 	}
-	if err := b.allow(); err != nil {
+	if _, err := b.allow(); err != nil {
 		t.Errorf("callers that left say nothing of the store: %v", err)
 	}
 }

@@ -22,8 +22,8 @@ const (
 	maxPasswordFile = 64 << 10
 )
 
-// A local signs with a private key that is held in memory.
-type local struct {
+// A fileKey signs with a private key that is held in memory.
+type fileKey struct {
 	key    crypto.Signer
 	public *PublicKey
 }
@@ -46,7 +46,7 @@ func openFile(cfg Config) (Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the private key in %s: %w", path, err)
 	}
-	return &local{key: key, public: public}, nil
+	return &fileKey{key: key, public: public}, nil
 }
 
 // filePath returns the path in file:PATH or file:///PATH. The path is taken as
@@ -65,25 +65,25 @@ func filePath(uri string) (string, error) {
 	return filepath.Clean(path), nil
 }
 
-func (l *local) Sign(ctx context.Context, message []byte) ([]byte, error) {
+func (k *fileKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	digest, err := l.public.digest(message)
+	digest, err := k.public.digest(message)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the message: %w", err)
 	}
-	return l.key.Sign(rand.Reader, digest, signerOpts(l.public.Algorithm()))
+	return k.key.Sign(rand.Reader, digest, signerOpts(k.public.Algorithm()))
 }
 
 // Version is empty: a file has none.
-func (l *local) Version() string { return "" }
+func (k *fileKey) Version() string { return "" }
 
-func (l *local) Public() *PublicKey { return l.public }
+func (k *fileKey) Public() *PublicKey { return k.public }
 
 // Close does nothing: the key leaves memory when it is collected, and Go offers
 // no way to erase it for certain.
-func (l *local) Close() error { return nil }
+func (k *fileKey) Close() error { return nil }
 
 // signerOpts says how alg uses a private key and the digest.
 func signerOpts(alg policy.Algorithm) crypto.SignerOpts {

@@ -122,7 +122,7 @@ func FuzzParsePrivateKey(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s := verifying(&local{key: key, public: public})
+		s := verifying(&fileKey{key: key, public: public})
 		signature, err := s.Sign(t.Context(), []byte("message"))
 		if errors.Is(err, ErrInvalidSignature) {
 			return // a damaged RSA key signs wrongly, and the check found it
@@ -166,7 +166,7 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		signature, err := (&local{key: key, public: p}).Sign(f.Context(), message)
+		signature, err := (&fileKey{key: key, public: p}).Sign(f.Context(), message)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -2,11 +2,9 @@ package kms
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -50,16 +48,6 @@ func openGCP(ctx context.Context, cfg Config) (Signer, error) {
 		return nil, fmt.Errorf("opening the Google Cloud KMS key %s: %w", parent, err)
 	}
 	return key, nil
-}
-
-var gcpURI = regexp.MustCompile(`^gcpkms://(projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63})(?:/(?:cryptoKeyVersions|versions)/([1-9][0-9]{0,9}))?$`)
-
-func parseGCP(uri string) (parent, version string, err error) {
-	match := gcpURI.FindStringSubmatch(uri)
-	if match == nil {
-		return "", "", errors.New("key URI is none of Google Cloud KMS; allowed: gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K[/cryptoKeyVersions/V]")
-	}
-	return match[1], match[2], nil
 }
 
 func (c *gcpClient) open(ctx context.Context, parent, number string, alg policy.Algorithm) (*gcpKey, error) {

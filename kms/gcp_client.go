@@ -29,7 +29,7 @@ func newGCPClient(ctx context.Context, store *Store) (*gcpClient, error) {
 	sender.Transport = gcpTransport{sender.Transport, login}
 	options := []option.ClientOption{option.WithHTTPClient(sender)}
 	if store.config.Endpoint != "" {
-		at, err := endpointURL(store.config.Endpoint)
+		at, err := endpointURL(ofStore, store.config.Endpoint)
 		if err != nil {
 			return nil, err
 		}
@@ -46,15 +46,13 @@ func newGCPClient(ctx context.Context, store *Store) (*gcpClient, error) {
 // call is Store.call; it asks once more with new credentials if Google does not
 // accept those that were used.
 func (c *gcpClient) call(ctx context.Context, op string, request func(ctx context.Context) error) error {
-	attempt := func(ctx context.Context) error { return gcpError(request(ctx)) }
 	used := c.login.current()
-	err := c.store.call(ctx, op, attempt)
-	var answer *StoreError
-	if !errors.As(err, &answer) || !gcpRefusesLogin(answer.Code) {
-		return err
-	}
-	c.login.forget(used)
-	return c.store.call(ctx, op, attempt)
+	return onceMore(func() error {
+		return c.store.call(ctx, op, func(ctx context.Context) error { return gcpError(request(ctx)) })
+	}, gcpRefusesLogin, func() (bool, error) {
+		c.login.forget(used)
+		return true, nil
+	})
 }
 
 // version returns the version with the number, or the newest enabled one.

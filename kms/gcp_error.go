@@ -28,7 +28,7 @@ func gcpError(err error) error {
 	if errors.As(err, &at) {
 		return networkError(err)
 	}
-	return &StoreError{Kind: ErrUnavailable, Message: "its answer cannot be read"}
+	return notUnderstood("it is not what the API says")
 }
 
 // stripped takes off what an HTTP client has wrapped around an error of ours.
@@ -108,10 +108,10 @@ func oauthRefusal(body []byte) (code, message string) {
 	return answer.Code, answer.Description
 }
 
-// gcpRefusesLogin reports whether code is about the credentials, and not about
+// gcpRefusesLogin reports whether an answer is about the credentials, and not about
 // what their owner may do.
-func gcpRefusesLogin(code string) bool {
-	switch code {
+func gcpRefusesLogin(answer *StoreError) bool {
+	switch answer.Code {
 	case "UNAUTHENTICATED", "HTTP 401", "invalid_grant", "invalid_client":
 		return true
 	}

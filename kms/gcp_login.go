@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/auth"
@@ -27,6 +28,8 @@ type gcpLogin struct {
 
 	mu    sync.Mutex
 	found *auth.Credentials // caches its token; nil: to be looked for
+
+	onInstance atomic.Bool // the metadata server has given a token
 }
 
 func (l *gcpLogin) current() *auth.Credentials {
@@ -77,7 +80,7 @@ func (l *gcpLogin) look() (*auth.Credentials, error) {
 			return l.read(file)
 		}
 	}
-	return auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: cachedToken(gcpInstance{l.client})}), nil
+	return auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: cachedToken(gcpInstance{l.client, &l.onInstance})}), nil
 }
 
 func (l *gcpLogin) read(file string) (*auth.Credentials, error) {
@@ -113,7 +116,10 @@ func cachedToken(provider auth.TokenProvider) auth.TokenProvider {
 
 // gcpInstance asks the metadata server for a token. Google's library would
 // dial it by itself, and retry.
-type gcpInstance struct{ client *http.Client }
+type gcpInstance struct {
+	client   *http.Client
+	answered *atomic.Bool
+}
 
 // Token implements auth.TokenProvider.
 func (g gcpInstance) Token(ctx context.Context) (*auth.Token, error) {
@@ -128,7 +134,10 @@ func (g gcpInstance) Token(ctx context.Context) (*auth.Token, error) {
 	}
 	req.Header.Set("Metadata-Flavor", "Google")
 	resp, err := g.client.Do(req) //nolint:gosec // the same
-	if err != nil {
+	switch {
+	case err != nil && g.answered.Load():
+		return nil, networkError(err)
+	case err != nil: // most likely there is none
 		return nil, &StoreError{Kind: ErrDenied, Code: "credentials",
 			Message: "none in key_stores or the environment, and no metadata server answers"}
 	}
@@ -144,6 +153,7 @@ func (g gcpInstance) Token(ctx context.Context) (*auth.Token, error) {
 	if json.NewDecoder(resp.Body).Decode(&answer) != nil || answer.Token == "" { // the error could repeat it
 		return nil, &StoreError{Kind: ErrUnavailable, Code: "credentials", Message: "the metadata server's answer cannot be read"}
 	}
+	g.answered.Store(true)
 	expiry := time.Now().Add(time.Duration(answer.Seconds) * time.Second)
 	return &auth.Token{Value: answer.Token, Type: answer.Type, Expiry: expiry}, nil
 }

@@ -1,17 +1,19 @@
 package kms_test
 
 import (
-	"bytes"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/kms/kmstest"
 	"github.com/sealwright/sealwright/kms/kmstest/gcptest"
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // gcpConfig reaches server as a new service account.
@@ -40,10 +42,10 @@ func TestGCPKeepsTheContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := gcptest.New(t)
-			store := newCloudStore(t, gcpConfig(t, server))
+			store := newStore(t, gcpConfig(t, server))
 			if gcpAlgorithm(alg) == "" { // Google has RSA with SHA-384 and SM2 nowhere
 				_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: store, Algorithm: alg})
-				wantCloudError(t, err, kms.ErrUnsupported, "RSA_PSS_SHA_512")
+				wantError(t, err, kms.ErrUnsupported, "RSA_PSS_SHA_512")
 				return
 			}
 			server.CreateVersion(t, "release", gcpAlgorithm(alg))
@@ -58,31 +60,30 @@ func TestGCPTakesTheVersionsAlgorithm(t *testing.T) {
 	for _, word := range []string{"RSA_SIGN_PSS_3072_SHA256", "RSA_SIGN_PKCS1_3072_SHA256"} {
 		server := gcptest.New(t)
 		server.CreateVersion(t, "release", word)
-		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newCloudStore(t, gcpConfig(t, server))})
+		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, gcpConfig(t, server))})
 		if got, pss := s.Public().Algorithm().Family() == policy.RSAPSS, strings.Contains(word, "PSS"); got != pss {
 			t.Errorf("%s signs with %s", word, s.Public().Algorithm())
 		}
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	}
 }
 
-func TestGCPFaults(t *testing.T) {
-	cloud{
-		signOp: "AsymmetricSign",
-		start: func(t *testing.T) cloudServer {
-			server := gcptest.New(t)
+func gcpCloud() cloud {
+	return cloud{
+		opened: []string{"ListCryptoKeyVersions", "GetPublicKey"}, signed: "AsymmetricSign",
+		offline: func(t *testing.T) (*loopback.Server, kms.StoreConfig, string) {
+			server := gcptest.Offline()
 			server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
-			return cloudServer{gcpConfig(t, server), gcpRelease, func(f func(string, http.ResponseWriter, *http.Request) bool) {
-				server.Intercept(func(op string, w http.ResponseWriter, r *http.Request) bool {
-					return op != "token" && f(op, w, r)
-				})
-			}}
+			return server.Server, gcpConfig(t, server), gcpRelease
 		},
-		throttle: gcptest.Throttle,
-		fail: func(w http.ResponseWriter) {
+		throttled: gcptest.Throttle,
+		down: func(w http.ResponseWriter) {
 			gcptest.WriteError(w, http.StatusServiceUnavailable, "UNAVAILABLE", "The service is currently unavailable.")
 		},
-	}.testFaults(t)
+		disabled: func(w http.ResponseWriter) {
+			gcptest.WriteError(w, http.StatusBadRequest, "FAILED_PRECONDITION", "The version is not enabled, current state is: DISABLED.")
+		},
+	}
 }
 
 func TestGCPKeyURIs(t *testing.T) {
@@ -92,7 +93,7 @@ func TestGCPKeyURIs(t *testing.T) {
 	}
 	last := server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
 	server.SetState(last, gcptest.Disabled)
-	store := newCloudStore(t, gcpConfig(t, server))
+	store := newStore(t, gcpConfig(t, server))
 	for uri, version := range map[string]string{
 		gcpRelease:                          "11",
 		gcpRelease + "/cryptoKeyVersions/2": "2",
@@ -102,9 +103,9 @@ func TestGCPKeyURIs(t *testing.T) {
 		if s.Version() != version {
 			t.Errorf("%s: version is %s, want %s", uri, s.Version(), version)
 		}
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	}
-	cloudRefusesURIs(t, newCloudStore(t, gcpConfig(t, server)), []string{
+	refusesURIs(t, newStore(t, gcpConfig(t, server)), []string{
 		"gcpkms:", "gcpkms://", "gcpkms://release", "gcpkms:///" + strings.TrimPrefix(gcpRelease, "gcpkms://"), gcpRelease + "/",
 		gcpRelease + "/cryptoKeyVersions/", gcpRelease + "/cryptoKeyVersions/0", gcpRelease + "/cryptoKeyVersions/latest", gcpRelease + "/versions/1/2",
 		gcpRelease + "?version=1", gcpRelease + "#1", gcpRelease + "\n", strings.Replace(gcpRelease, "acme-prod", "..", 1) + "/../x",
@@ -116,10 +117,10 @@ func TestGCPKeyURIs(t *testing.T) {
 func TestGCPRotationAfterOpening(t *testing.T) {
 	server := gcptest.New(t)
 	server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
-	store := newCloudStore(t, gcpConfig(t, server))
+	store := newStore(t, gcpConfig(t, server))
 	before := openConfig(t, kms.Config{URI: gcpRelease, Store: store})
 	server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
-	wantCloudSignature(t, before, before.Public())
+	wantSignature(t, before, before.Public())
 	after := openConfig(t, kms.Config{URI: gcpRelease, Store: store})
 	if before.Version() != "1" || after.Version() != "2" || before.Public().Fingerprint() == after.Public().Fingerprint() {
 		t.Errorf("versions are %s and %s, want 1 and 2", before.Version(), after.Version())
@@ -169,8 +170,8 @@ func TestGCPKeysThatMayNotSign(t *testing.T) {
 			t.Parallel()
 			server := gcptest.New(t)
 			tt.change(server, server.CreateVersion(t, "release", tt.word))
-			_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease + tt.suffix, Store: newCloudStore(t, gcpConfig(t, server)), Algorithm: tt.alg})
-			wantCloudError(t, err, tt.want, tt.words)
+			_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease + tt.suffix, Store: newStore(t, gcpConfig(t, server)), Algorithm: tt.alg})
+			wantError(t, err, tt.want, tt.words)
 		})
 	}
 }
@@ -209,12 +210,11 @@ func TestGCPKeyChangesAfterOpening(t *testing.T) {
 			t.Parallel()
 			server := gcptest.New(t)
 			name := server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
-			s := openConfig(t, kms.Config{URI: gcpRelease, Store: newCloudStore(t, gcpConfig(t, server))})
+			s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, gcpConfig(t, server))})
 			tt.change(t, server, name)
-			ctx, cancel := contextFor(t, "1s")
-			defer cancel()
+			ctx := deadline(t, time.Second)
 			signature, err := s.Sign(ctx, []byte("message"))
-			wantCloudError(t, err, tt.want, tt.words)
+			wantError(t, err, tt.want, tt.words)
 			if signature != nil {
 				t.Error("there is a signature beside the error")
 			}
@@ -235,8 +235,8 @@ func TestGCPWrongCredentials(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := kms.StoreConfig{Endpoint: server.URL, Auth: kms.Auth{ConfigFile: writeFile(t, []byte(tt.content))}}
-			_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newCloudStore(t, cfg)})
-			wantCloudError(t, err, kms.ErrDenied, tt.words)
+			_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newStore(t, cfg)})
+			wantError(t, err, kms.ErrDenied, tt.words)
 			if strings.Contains(err.Error(), "geheim") || strings.Contains(err.Error(), "PRIVATE KEY") {
 				t.Errorf("the error says too much: %v", err)
 			}
@@ -247,14 +247,14 @@ func TestGCPWrongCredentials(t *testing.T) {
 		if err := os.Chmod(cfg.Auth.ConfigFile, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newCloudStore(t, cfg)})
-		wantCloudError(t, err, kms.ErrDenied, "permissions 0644")
+		_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newStore(t, cfg)})
+		wantError(t, err, kms.ErrDenied, "permissions 0644")
 	})
 }
 
 func TestGCPRefusesSettings(t *testing.T) {
 	for _, cfg := range []kms.StoreConfig{{Auth: kms.Auth{Profile: "p"}}, {Endpoint: "cloudkms.googleapis.com"}} {
-		if _, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newCloudStore(t, cfg)}); err == nil || !strings.Contains(err.Error(), "allowed:") {
+		if _, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newStore(t, cfg)}); err == nil || !strings.Contains(err.Error(), "allowed:") {
 			t.Errorf("error is %v, want one that says what is allowed", err)
 		}
 	}
@@ -264,15 +264,16 @@ func TestGCPRenewsCredentials(t *testing.T) {
 	server := gcptest.New(t)
 	server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
 	cfg := gcpConfig(t, server)
-	store := newCloudStore(t, cfg)
+	cfg.Limits = oneAtATime
+	store := newStore(t, cfg)
 	s := openConfig(t, kms.Config{URI: gcpRelease, Store: store})
 	if n := server.Calls("token"); n != 1 {
 		t.Errorf("%d tokens for one opening, want 1", n)
 	}
 	t.Run("a token that is no longer valid", func(t *testing.T) {
 		server.ForgetTokens()
-		wantCloudSignature(t, s, s.Public())
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 		if n := server.Calls("token"); n != 2 {
 			t.Errorf("%d tokens, want 2", n)
 		}
@@ -281,19 +282,19 @@ func TestGCPRenewsCredentials(t *testing.T) {
 		server.ForgetServiceAccounts()
 		server.ForgetTokens()
 		_, err := s.Sign(t.Context(), []byte("message"))
-		wantCloudError(t, err, kms.ErrDenied, "invalid_grant")
+		wantError(t, err, kms.ErrDenied, "invalid_grant")
 		if err := os.WriteFile(cfg.Auth.ConfigFile, server.CreateServiceAccount(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	})
 }
 
 func TestGCPTokenFaults(t *testing.T) {
-	for name, f := range map[string]cloudFault{
-		"throttled": cloudRaw(http.StatusTooManyRequests, `{"error":"rate_limit_exceeded"}`),
-		"an outage": cloudRaw(http.StatusServiceUnavailable, "<html>"),
-		"dropped":   cloudDrop,
+	for name, f := range map[string]fault{
+		"throttled": raw(http.StatusTooManyRequests, `{"error":"rate_limit_exceeded"}`),
+		"an outage": raw(http.StatusServiceUnavailable, "<html>"),
+		"dropped":   drop,
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := gcptest.New(t)
@@ -307,8 +308,8 @@ func TestGCPTokenFaults(t *testing.T) {
 				f(w, r)
 				return true
 			})
-			s := openConfig(t, kms.Config{URI: gcpRelease, Store: newCloudStore(t, gcpConfig(t, server))})
-			wantCloudSignature(t, s, s.Public())
+			s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, gcpConfig(t, server))})
+			wantSignature(t, s, s.Public())
 		})
 	}
 }
@@ -324,17 +325,17 @@ func TestGCPEnvironment(t *testing.T) {
 	}
 	t.Run("nothing", func(t *testing.T) {
 		nothing(t)
-		_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newCloudStore(t, kms.StoreConfig{Endpoint: server.URL})})
-		wantCloudError(t, err, kms.ErrDenied, "HTTP 404")
+		_, err := kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newStore(t, kms.StoreConfig{Endpoint: server.URL})})
+		wantError(t, err, kms.ErrDenied, "HTTP 404")
 		t.Setenv("GCE_METADATA_HOST", "127.0.0.1:1")
-		_, err = kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newCloudStore(t, kms.StoreConfig{Endpoint: server.URL})})
-		wantCloudError(t, err, kms.ErrDenied, "no metadata server")
+		_, err = kms.Open(t.Context(), kms.Config{URI: gcpRelease, Store: newStore(t, kms.StoreConfig{Endpoint: server.URL})})
+		wantError(t, err, kms.ErrDenied, "no metadata server")
 	})
 	t.Run("variable", func(t *testing.T) {
 		nothing(t)
 		t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", writeFile(t, server.CreateServiceAccount(t)))
-		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newCloudStore(t, kms.StoreConfig{Endpoint: server.URL})})
-		wantCloudSignature(t, s, s.Public())
+		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, kms.StoreConfig{Endpoint: server.URL})})
+		wantSignature(t, s, s.Public())
 	})
 	t.Run("gcloud", func(t *testing.T) {
 		nothing(t)
@@ -345,19 +346,47 @@ func TestGCPEnvironment(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "application_default_credentials.json"), server.CreateServiceAccount(t), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newCloudStore(t, kms.StoreConfig{Endpoint: server.URL})})
-		wantCloudSignature(t, s, s.Public())
+		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, kms.StoreConfig{Endpoint: server.URL})})
+		wantSignature(t, s, s.Public())
 	})
 	// All that Google's library asks for goes through the store's transport.
 	t.Run("metadata server", func(t *testing.T) {
 		nothing(t)
 		server.ServeMetadata()
-		var asked bytes.Buffer
-		cfg := kms.StoreConfig{Endpoint: server.URL, Transport: cloudRecorder{http.DefaultTransport, &asked}}
-		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newCloudStore(t, cfg)})
-		wantCloudSignature(t, s, s.Public())
-		if got := strings.Count(asked.String(), "\n"); got != 4 { // token, list, public key, sign
-			t.Errorf("%d requests came through the store's transport, want 4:\n%s", got, asked.String())
+		asked := &recorder{base: http.DefaultTransport}
+		cfg := kms.StoreConfig{Endpoint: server.URL, Transport: asked}
+		s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, cfg)})
+		wantSignature(t, s, s.Public())
+		if urls := asked.seen(); len(urls) != 4 { // token, list, public key, sign
+			t.Errorf("%d requests came through the store's transport, want 4: %v", len(urls), urls)
+		}
+	})
+}
+
+// A metadata server that does not answer for a moment is no refusal once it has
+// given a token.
+func TestGCPMetadataServerAway(t *testing.T) {
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("GCE_METADATA_HOST", "")
+	synctest.Test(t, func(t *testing.T) {
+		server := gcptest.Offline()
+		server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
+		server.ServeMetadata()
+		store := newStore(t, kms.StoreConfig{Endpoint: server.URL, Transport: server, Limits: oneAtATime})
+		s := openConfig(t, kms.Config{URI: gcpRelease, Store: store})
+		server.ForgetTokens()
+		left := 3
+		server.Intercept(func(op string, w http.ResponseWriter, r *http.Request) bool {
+			if op != "metadata" || left == 0 {
+				return false
+			}
+			left--
+			drop(w, r)
+			return true
+		})
+		if _, err := s.Sign(deadline(t, time.Minute), []byte("message")); err != nil {
+			t.Error(err)
 		}
 	})
 }

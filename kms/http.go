@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -31,7 +33,7 @@ func newBase(cfg StoreConfig) (*http.Transport, error) {
 	}
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  proxyFor,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
@@ -42,6 +44,25 @@ func newBase(cfg StoreConfig) (*http.Transport, error) {
 		MaxIdleConnsPerHost:    cfg.Limits.Concurrency,
 		MaxResponseHeaderBytes: 256 << 10,
 	}, nil
+}
+
+// proxyFor keeps away from proxies what asks who this machine is: the answers
+// are credentials, in plain HTTP, and no proxy could fetch them for us.
+func proxyFor(req *http.Request) (*url.URL, error) {
+	if aboutThisMachine(req.URL.Hostname()) {
+		return nil, nil //nolint:nilnil // nil is no proxy
+	}
+	return http.ProxyFromEnvironment(req)
+}
+
+// aboutThisMachine reports whether host is where clouds tell their machines who
+// they are: link-local addresses, Amazon's in IPv6, Google's name of one.
+func aboutThisMachine(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		addr = addr.Unmap()
+		return addr.IsLinkLocalUnicast() || addr.IsLoopback() || netip.MustParsePrefix("fd00:ec2::/32").Contains(addr)
+	}
+	return host == "metadata.google.internal"
 }
 
 // rootsWith returns the system's certificates and those in file; nil, which
@@ -128,4 +149,20 @@ func plain(text string) string {
 		text = strings.ToValidUTF8(text[:maxWords], "") + "…"
 	}
 	return text
+}
+
+// maxPause bounds how long a store may ask us to leave it alone: what is longer
+// is a mistake, or another's word, and would stop all its keys.
+const maxPause = time.Hour
+
+// askedToWait reads Retry-After, in seconds or as a date; 0 means there is none.
+func askedToWait(header http.Header) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxPause)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(0, time.Until(at)), maxPause)
+	}
+	return 0
 }

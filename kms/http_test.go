@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func TestAnswersAreCut(t *testing.T) {
@@ -133,6 +134,43 @@ func TestPlain(t *testing.T) {
 	} {
 		if got := plain(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestAskedToWait(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "99999999999999999999": 0, "soon": 0, "Wed, 21 Oct 2015 07:28:00 GMT": 0,
+		"3600": time.Hour, "3601": maxPause, "2147483647": maxPause, "Fri, 31 Dec 9999 23:59:59 GMT": maxPause,
+	} {
+		if got := askedToWait(http.Header{"Retry-After": {value}}); got != want {
+			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+	resp := &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"7"}}}
+	if got := retryAfter(vaultFailure(resp, nil)); got != 7*time.Second {
+		t.Errorf("Vault's answer with Retry-After: %s, want 7s", got)
+	}
+}
+
+// What clouds tell their machines of themselves is credentials, in plain HTTP.
+func TestNoProxyLearnsWhoWeAre(t *testing.T) {
+	for host, want := range map[string]bool{
+		"169.254.169.254": true, "169.254.170.2": true, "169.254.170.23": true, "fe80::a9fe:a9fe": true, "::ffff:169.254.169.254": true,
+		"fd00:ec2::254": true, "fd00:ec2::23": true, "metadata.google.internal": true, "127.0.0.1": true,
+		"kms.eu-west-1.amazonaws.com": false, "10.0.0.1": false, "fd00::1": false, "metadata.google.internal.example.com": false, "": false,
+	} {
+		if got := aboutThisMachine(host); got != want {
+			t.Errorf("%s: %t, want %t", host, got, want)
+		}
+	}
+	for _, target := range []string{"http://169.254.169.254/latest/meta-data", "http://[fd00:ec2::254]/latest", "http://metadata.google.internal/"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy, err := proxyFor(req); proxy != nil || err != nil {
+			t.Errorf("%s is asked by %v, %v", target, proxy, err)
 		}
 	}
 }

@@ -3,10 +3,7 @@ package kms
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"regexp"
-	"strings"
 
 	huaweikms "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/kms/v2"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/kms/v2/model"
@@ -48,26 +45,6 @@ func openHuawei(ctx context.Context, cfg Config) (Signer, error) {
 	return key, nil
 }
 
-// keyUUID is the form of a key's id at Huawei and Tencent.
-const keyUUID = `[0-9a-z]{8}(?:-[0-9a-z]{4}){3}-[0-9a-z]{12}`
-
-var (
-	huaweiID   = regexp.MustCompile(`^` + keyUUID + `$`)
-	huaweiName = regexp.MustCompile(`^(?:` + keyUUID + `|alias/[0-9A-Za-z:/_-]{1,249})$`)
-)
-
-// parseHuawei returns the key id or the alias that a huaweikms URI names.
-func parseHuawei(uri string) (string, error) {
-	name, ok := strings.CutPrefix(uri, "huaweikms://")
-	if strings.Contains(name, "?") {
-		return "", errors.New("key URI of Huawei Cloud KMS has a query; asymmetric keys of Huawei Cloud KMS have no versions, so there is none")
-	}
-	if !ok || !huaweiName.MatchString(name) {
-		return "", errors.New("key URI is none of Huawei Cloud KMS; allowed: huaweikms://KEY_ID, where KEY_ID is 36 characters like 0d0466b0-e727-4d9c-b35d-f84bb474a37f, or huaweikms://alias/NAME")
-	}
-	return name, nil
-}
-
 // open finds out which key name means and whether it can sign with alg.
 func (c *huaweiClient) open(ctx context.Context, name string, alg policy.Algorithm) (*huaweiKey, error) {
 	k := &huaweiKey{huaweiClient: c}
@@ -78,11 +55,8 @@ func (c *huaweiClient) open(ctx context.Context, name string, alg policy.Algorit
 	if k.public, err = k.publicKey(ctx, alg); err != nil {
 		return nil, err
 	}
-	var ok bool
-	if k.algorithm, ok = huaweiAlgorithms()[k.public.Algorithm()]; !ok {
-		return nil, fmt.Errorf("%s: %w", k.public.Algorithm(), ErrUnsupported)
-	}
-	return k, nil
+	k.algorithm, err = vendorName("Huawei Cloud KMS", huaweiAlgorithms(), k.public.Algorithm())
+	return k, err
 }
 
 // describe returns the id of the key that name means, if it may sign.
@@ -100,7 +74,7 @@ func (c *huaweiClient) describe(ctx context.Context, name string) (string, error
 	}
 	id := valueOf(key.KeyId)
 	if !huaweiID.MatchString(id) {
-		return "", &StoreError{Kind: ErrUnavailable, Code: "describe-key", Message: "the answer names no key"}
+		return "", notUnderstood("it names no key")
 	}
 	if huaweiID.MatchString(name) && id != name {
 		return "", fmt.Errorf("describing the key: %w: the answer is about %s", ErrKeyMismatch, id)
@@ -206,21 +180,4 @@ func huaweiAlgorithms() map[policy.Algorithm]model.SignRequestBodySigningAlgorit
 		policy.RSAPKCS1SHA512: names.RSASSA_PKCS1_V1_5_SHA_512,
 		policy.SM2SM3:         names.SM2_DSA_SM3,
 	}
-}
-
-func valueOf(field *string) string {
-	if field == nil {
-		return ""
-	}
-	return *field
-}
-
-// decodeSignature decodes the base64 of a signature; what it is worth is the
-// verifier's to say.
-func decodeSignature(text string) ([]byte, error) {
-	signature, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(signature) == 0 {
-		return nil, fmt.Errorf("the answer holds no signature in base64: %w", ErrInvalidSignature)
-	}
-	return signature, nil
 }

@@ -137,3 +137,11 @@ func readTestdata(t testing.TB, name string) []byte {
 	}
 	return data
 }
+
+// rewrite puts other data into a file.
+func rewrite(t testing.TB, path, data string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

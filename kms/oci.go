@@ -4,9 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/oracle/oci-go-sdk/v65/common"
 	"github.com/oracle/oci-go-sdk/v65/keymanagement"
@@ -36,7 +33,7 @@ func openOCI(ctx context.Context, cfg Config) (Signer, error) {
 		return nil, err
 	}
 	if cfg.Algorithm != "" {
-		if _, err := ociAlgorithm(cfg.Algorithm); err != nil {
+		if _, err := vendorName("an OCI vault", ociAlgorithms(), cfg.Algorithm); err != nil {
 			return nil, err
 		}
 	}
@@ -64,10 +61,8 @@ func (c *ociClient) open(ctx context.Context, ref ociRef, alg policy.Algorithm) 
 	if k.public, err = k.publicKey(ctx, alg); err != nil {
 		return nil, err
 	}
-	if k.algorithm, err = ociAlgorithm(k.public.Algorithm()); err != nil {
-		return nil, err
-	}
-	return k, nil
+	k.algorithm, err = vendorName("an OCI vault", ociAlgorithms(), k.public.Algorithm())
+	return k, err
 }
 
 // describe returns the key's current version and refuses a key that may not
@@ -79,7 +74,7 @@ func (c *ociClient) describe(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	switch {
-	case deref(out.Id) != id || !ociVersionRE.MatchString(deref(out.CurrentKeyVersion)) || out.KeyShape == nil:
+	case valueOf(out.Id) != id || !ociVersionRE.MatchString(valueOf(out.CurrentKeyVersion)) || out.KeyShape == nil:
 		return "", notUnderstood("it describes no key or another one")
 	case out.LifecycleState != keymanagement.KeyLifecycleStateEnabled:
 		return "", &StoreError{Kind: ErrKeyState, Code: "lifecycleState", Message: fmt.Sprintf("is %s; allowed: ENABLED", out.LifecycleState)}
@@ -96,13 +91,13 @@ func (k *ociKey) publicKey(ctx context.Context, alg policy.Algorithm) (*PublicKe
 		return nil, fmt.Errorf("reading the public key: %w", err)
 	}
 	switch state := out.LifecycleState; {
-	case deref(out.Id) != k.version || deref(out.KeyId) != k.id:
+	case valueOf(out.Id) != k.version || valueOf(out.KeyId) != k.id:
 		return nil, fmt.Errorf("reading the public key: %w: the answer is about another version", ErrKeyMismatch)
 	case state != "" && state != keymanagement.KeyVersionLifecycleStateEnabled:
 		return nil, fmt.Errorf("reading the public key: %w",
 			&StoreError{Kind: ErrKeyState, Code: "lifecycleState of the version", Message: fmt.Sprintf("is %s; allowed: ENABLED", state)})
 	}
-	public, err := ParsePublicKey([]byte(deref(out.PublicKey)), alg)
+	public, err := ParsePublicKey([]byte(valueOf(out.PublicKey)), alg)
 	if err != nil {
 		return nil, fmt.Errorf("reading the public key: %w", err)
 	}
@@ -127,16 +122,12 @@ func (k *ociKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	switch {
-	case deref(out.KeyId) != k.id || deref(out.KeyVersionId) != k.version:
+	case valueOf(out.KeyId) != k.id || valueOf(out.KeyVersionId) != k.version:
 		return nil, fmt.Errorf("%w: the vault signed with another version", ErrKeyMismatch)
 	case string(out.SigningAlgorithm) != string(k.algorithm):
 		return nil, fmt.Errorf("%w: the vault signed with %s, not %s", ErrKeyMismatch, plain(string(out.SigningAlgorithm)), k.algorithm)
 	}
-	signature, err := base64.StdEncoding.DecodeString(deref(out.Signature))
-	if err != nil {
-		return nil, notUnderstood("its signature is no base64")
-	}
-	return signature, nil
+	return decodeSignature(valueOf(out.Signature))
 }
 
 func (k *ociKey) Public() *PublicKey { return k.public }
@@ -152,59 +143,9 @@ func (k *ociKey) fetch(ctx context.Context) (*PublicKey, error) {
 	return k.publicKey(ctx, k.public.Algorithm())
 }
 
-// An ociClient sends requests about the keys of one vault.
-type ociClient struct {
-	store              *Store
-	login              *renewable[ociIdentity]
-	crypto, management common.BaseClient
-}
-
-func newOCIClient(store *Store, ref ociRef) (*ociClient, error) {
-	crypto, management, err := ref.endpoints(store.config)
-	if err != nil {
-		return nil, err
-	}
-	find, err := ociFinder(store)
-	if err != nil {
-		return nil, err
-	}
-	base := common.DefaultBaseClientWithSigner(nil)
-	base.HTTPClient = &exchange{client: store.client(), refusal: ociRefusal}
-	base.Configuration = common.CustomClientConfiguration{} // the store retries and breaks circuits
-	c := &ociClient{store: store, crypto: base, management: base}
-	c.login = newRenewable(find, sameOCIIdentity, func(e *StoreError) bool { return e.Code == "NotAuthenticated" })
-	c.crypto.Host, c.management.Host = crypto, management
-	return c, nil
-}
-
-// An ociRequest is one of keymanagement's.
-type ociRequest interface {
-	HTTPRequest(method, path string, body *common.OCIReadSeekCloser, headers map[string]string) (http.Request, error)
-}
-
-func (c *ociClient) get(ctx context.Context, op, path string, request ociRequest, out any) error {
-	return c.login.ask(ctx, c.store, op, func(ctx context.Context, as *ociIdentity) error {
-		return ociSend(ctx, c.management, as, http.MethodGet, path, request, out)
-	})
-}
-
-func (c *ociClient) post(ctx context.Context, op, path string, request ociRequest, out any) error {
-	return c.login.ask(ctx, c.store, op, func(ctx context.Context, as *ociIdentity) error {
-		return ociSend(ctx, c.crypto, as, http.MethodPost, path, request, out)
-	})
-}
-
-// deref is the value of an optional field, empty if it is missing.
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// ociAlgorithm is the vault's name of alg.
-func ociAlgorithm(alg policy.Algorithm) (keymanagement.SignDataDetailsSigningAlgorithmEnum, error) {
-	names := map[policy.Algorithm]keymanagement.SignDataDetailsSigningAlgorithmEnum{
+// ociAlgorithms is what OCI vaults call our algorithms. They have no SM2.
+func ociAlgorithms() map[policy.Algorithm]keymanagement.SignDataDetailsSigningAlgorithmEnum {
+	return map[policy.Algorithm]keymanagement.SignDataDetailsSigningAlgorithmEnum{
 		policy.ECDSASHA256:    keymanagement.SignDataDetailsSigningAlgorithmEcdsaSha256,
 		policy.ECDSASHA384:    keymanagement.SignDataDetailsSigningAlgorithmEcdsaSha384,
 		policy.RSAPSSSHA256:   keymanagement.SignDataDetailsSigningAlgorithmSha256RsaPkcsPss,
@@ -214,18 +155,4 @@ func ociAlgorithm(alg policy.Algorithm) (keymanagement.SignDataDetailsSigningAlg
 		policy.RSAPKCS1SHA384: keymanagement.SignDataDetailsSigningAlgorithmSha384RsaPkcs1V15,
 		policy.RSAPKCS1SHA512: keymanagement.SignDataDetailsSigningAlgorithmSha512RsaPkcs1V15,
 	}
-	name, ok := names[alg]
-	if !ok {
-		return "", fmt.Errorf("algorithm %s is %w; OCI vaults have: %s", alg, ErrUnsupported, algorithmNames(names))
-	}
-	return name, nil
-}
-
-// algorithmNames lists the algorithms that a store has a name for, in the
-// order of policy.Algorithms.
-func algorithmNames[N any](names map[policy.Algorithm]N) string {
-	return strings.Join(slices.DeleteFunc(slices.Clone(policy.Algorithms), func(alg string) bool {
-		_, ok := names[policy.Algorithm(alg)]
-		return !ok
-	}), ", ")
 }

@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -93,13 +94,13 @@ func (i *ociInstance) certificate(ctx context.Context) (*ociCertificate, error) 
 }
 
 func (i *ociInstance) metadata(ctx context.Context, path string) ([]byte, error) {
-	base := firstOf(os.Getenv("OCI_METADATA_BASE_URL"), ociMetadata)
+	base := cmp.Or(os.Getenv("OCI_METADATA_BASE_URL"), ociMetadata)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil) //nolint:gosec // the operator names the service
 	if err != nil {
 		return nil, errors.New("OCI_METADATA_BASE_URL is no URL")
 	}
 	req.Header.Set("Authorization", "Bearer Oracle") // shows that no browser was tricked into asking
-	send := &exchange{client: i.store.client(), refusal: ociRefusal}
+	send := &exchange{client: i.store.client(), refusal: ociRefusal, text: true}
 	resp, err := send.Do(req)
 	if err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func (i *ociInstance) federation(shown *ociCertificate) common.BaseClient {
 	client := common.DefaultBaseClientWithSigner(signer)
 	client.HTTPClient = &exchange{client: i.store.client(), refusal: ociRefusal}
 	client.Configuration = common.CustomClientConfiguration{}
-	client.Host = firstOf(os.Getenv("OCI_SDK_AUTH_CLIENT_REGION_URL"), common.StringToRegion(shown.region).Endpoint("auth"))
+	client.Host = cmp.Or(os.Getenv("OCI_SDK_AUTH_CLIENT_REGION_URL"), common.StringToRegion(shown.region).Endpoint("auth"))
 	client.BasePath = "v1/x509"
 	return client
 }

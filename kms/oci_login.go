@@ -1,75 +1,156 @@
 package kms
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/oracle/oci-go-sdk/v65/common"
 )
 
-// A renewable holds credentials that are found once and again when the store
-// refused them, so that they can be renewed in place. It is safe for
-// concurrent use.
-type renewable[T any] struct {
-	find    func(ctx context.Context) (*T, error)
-	same    func(a, b *T) bool
-	refused func(*StoreError) bool // whether an answer is about the credentials
-
-	held atomic.Pointer[T]
-	turn chan struct{} // holds one element while somebody looks; unlike a mutex it can be given up waiting for
+// An ociIdentity is who signs requests. It never changes, so that a request
+// cannot carry one identity's name and another's signature.
+type ociIdentity struct {
+	keyID string
+	key   *rsa.PrivateKey
 }
 
-func newRenewable[T any](find func(context.Context) (*T, error), same func(a, b *T) bool, refused func(*StoreError) bool) *renewable[T] {
-	return &renewable[T]{find: find, same: same, refused: refused, turn: make(chan struct{}, 1)}
-}
+// PrivateRSAKey and KeyID implement common.KeyProvider.
+func (i *ociIdentity) PrivateRSAKey() (*rsa.PrivateKey, error) { return i.key, nil }
 
-// ask makes one kind of request, and once more if its credentials were refused
-// and there are others by now.
-func (r *renewable[T]) ask(ctx context.Context, s *Store, op string, request func(context.Context, *T) error) error {
-	held := r.held.Load()
-	if held == nil {
-		var err error
-		if held, err = r.renew(ctx, nil); err != nil {
-			return err
+// KeyID names the key in requests.
+func (i *ociIdentity) KeyID() (string, error) { return i.keyID, nil }
+
+func sameOCIIdentity(a, b *ociIdentity) bool { return a.keyID == b.keyID && a.key.Equal(b.key) }
+
+// ociFinder returns how to find the identity: the key store's config_file, else
+// what OCI_CLI_AUTH asks for, else the file that the OCI tools read.
+func ociFinder(store *Store) (func(context.Context) (*ociIdentity, error), error) {
+	auth := store.config.Auth
+	if auth != (Auth{ConfigFile: auth.ConfigFile, Profile: auth.Profile}) {
+		return nil, errors.New("auth of the key store has a field that ocikms does not use; allowed: config_file, profile")
+	}
+	profile := cmp.Or(auth.Profile, os.Getenv("OCI_CLI_PROFILE"), "DEFAULT")
+	if auth.ConfigFile == "" {
+		switch way := os.Getenv("OCI_CLI_AUTH"); way {
+		case "instance_principal":
+			return (&ociInstance{store}).find, nil
+		case "", "api_key", "security_token":
+		default:
+			return nil, fmt.Errorf("OCI_CLI_AUTH %s is not supported; allowed: api_key, security_token, instance_principal", shorten(way))
 		}
 	}
-	with := func(credentials *T) error {
-		return s.call(ctx, op, func(ctx context.Context) error { return request(ctx, credentials) })
-	}
-	err := with(held)
-	var answer *StoreError
-	if !errors.As(err, &answer) || !r.refused(answer) {
-		return err
-	}
-	now, renewErr := r.renew(ctx, held)
-	switch {
-	case renewErr != nil:
-		return fmt.Errorf("%w; looking for other credentials: %w", err, renewErr)
-	case now == held:
-		return err
-	}
-	return with(now)
+	file := cmp.Or(auth.ConfigFile, os.Getenv("OCI_CLI_CONFIG_FILE"), os.Getenv("OCI_CONFIG_FILE"), "~/.oci/config")
+	return func(context.Context) (*ociIdentity, error) { return readOCIIdentity(file, profile) }, nil
 }
 
-// renew returns the credentials that took the place of old, or old if there
-// are no others.
-func (r *renewable[T]) renew(ctx context.Context, old *T) (*T, error) {
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// readOCIIdentity reads a profile of an OCI configuration file and the files it
+// names. The OCI library would read each of them only once in a process.
+func readOCIIdentity(file, profile string) (*ociIdentity, error) {
+	data, err := readSecret(atHome(file), maxPasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the OCI config_file: %w", err)
 	}
-	if held := r.held.Load(); held != old {
-		return held, nil // another call was faster
+	settings, err := parseOCIConfig(data, profile)
+	if err != nil {
+		return nil, fmt.Errorf("OCI config_file %s: %w", file, err)
 	}
-	found, err := r.find(ctx)
+	identity, err := ociIdentityFrom(settings)
+	if err != nil {
+		return nil, fmt.Errorf("OCI config_file %s, profile %s: %w", file, shorten(profile), err)
+	}
+	return identity, nil
+}
+
+func ociIdentityFrom(settings map[string]string) (*ociIdentity, error) {
+	keyID, err := ociKeyID(settings)
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && r.same(old, found) {
-		return old, nil
+	if settings["key_file"] == "" {
+		return nil, errors.New("key_file is missing")
 	}
-	r.held.Store(found)
-	return found, nil
+	data, err := readSecret(atHome(settings["key_file"]), maxKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading key_file: %w", err)
+	}
+	password := cmp.Or(settings["pass_phrase"], settings["passphrase"])
+	key, err := common.PrivateKeyFromBytes(data, &password)
+	if err != nil {
+		return nil, errors.New("key_file holds no RSA key in PEM that pass_phrase opens") // the library's words may hold parts of it
+	}
+	return &ociIdentity{keyID: keyID, key: key}, nil
+}
+
+// ociKeyID is TENANCY/USER/FINGERPRINT, or the session token that the file
+// security_token_file holds.
+func ociKeyID(settings map[string]string) (string, error) {
+	if file := settings["security_token_file"]; file != "" && settings["user"] == "" {
+		token, err := readSecret(atHome(file), maxPasswordFile)
+		if err != nil {
+			return "", fmt.Errorf("reading security_token_file: %w", err)
+		}
+		return "ST$" + string(bytes.TrimSpace(token)), nil
+	}
+	var parts []string
+	for _, name := range []string{"tenancy", "user", "fingerprint"} {
+		if settings[name] == "" || strings.ContainsAny(settings[name], "\"/ ") {
+			return "", fmt.Errorf("%s is missing or no such thing", name)
+		}
+		parts = append(parts, settings[name])
+	}
+	return strings.Join(parts, "/"), nil
+}
+
+// parseOCIConfig returns the settings of one profile, their names in lower
+// case. As in the OCI tools, profiles inherit nothing, and lines that are no
+// setting are ignored.
+func parseOCIConfig(data []byte, profile string) (map[string]string, error) {
+	var settings map[string]string
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, maxPasswordFile+1)
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		if section, ok := strings.CutPrefix(line, "["); ok {
+			if settings != nil {
+				break
+			}
+			if section == profile+"]" {
+				settings = map[string]string{}
+			}
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if settings == nil || !ok || strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";") {
+			continue
+		}
+		settings[strings.ToLower(strings.TrimSpace(name))] = strings.TrimSpace(value)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if settings == nil {
+		return nil, fmt.Errorf("has no profile %s", shorten(profile))
+	}
+	return settings, nil
+}
+
+// atHome replaces a leading ~/ by the home directory.
+func atHome(path string) string {
+	rest, ok := strings.CutPrefix(path, "~/")
+	if !ok {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path // reading it fails and says which path
+	}
+	return filepath.Join(home, rest)
 }

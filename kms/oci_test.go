@@ -10,11 +10,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/kms/kmstest"
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 	"github.com/sealwright/sealwright/kms/kmstest/ocitest"
 )
 
@@ -31,15 +31,11 @@ func newOCIVault(t *testing.T) *ociVault {
 
 func (v *ociVault) store(t *testing.T, change func(*kms.StoreConfig)) *kms.Store {
 	t.Helper()
-	cfg := kms.StoreConfig{Endpoint: v.URL, Limits: adapterLimits(), Auth: kms.Auth{ConfigFile: v.config, Profile: "DEFAULT"}}
+	cfg := kms.StoreConfig{Endpoint: v.URL, Auth: kms.Auth{ConfigFile: v.config, Profile: "DEFAULT"}}
 	if change != nil {
 		change(&cfg)
 	}
-	store, err := kms.NewStore(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return store
+	return newStore(t, cfg)
 }
 
 func (v *ociVault) open(t *testing.T, key string, alg policy.Algorithm) kms.Signer {
@@ -52,12 +48,32 @@ func (v *ociVault) open(t *testing.T, key string, alg policy.Algorithm) kms.Sign
 	return signer
 }
 
+func ociCloud() cloud {
+	return cloud{
+		opened: []string{"GetKey", "GetKeyVersion"}, signed: "Sign",
+		offline: func(t *testing.T) (*loopback.Server, kms.StoreConfig, string) {
+			server := ocitest.Offline()
+			auth := kms.Auth{ConfigFile: server.AddUser(t, "DEFAULT"), Profile: "DEFAULT"}
+			return server.Server, kms.StoreConfig{Auth: auth}, "ocikms://" + server.CreateKey(t, "NIST_P256")
+		},
+		throttled: func(w http.ResponseWriter) {
+			ocitest.Refuse(w, http.StatusTooManyRequests, "TooManyRequests", "Tenancy is throttled.")
+		},
+		down: func(w http.ResponseWriter) {
+			ocitest.Refuse(w, http.StatusInternalServerError, "InternalServerError", "An internal error occurred.")
+		},
+		disabled: func(w http.ResponseWriter) {
+			ocitest.Refuse(w, http.StatusConflict, "IncorrectState", "The key is not in the ENABLED state.")
+		},
+	}
+}
+
 func TestOCISuite(t *testing.T) {
 	t.Parallel()
 	vault := newOCIVault(t)
-	rsaKey := vault.AddKey(t, "RSA_2048")
+	rsaKey := vault.CreateKey(t, "RSA_2048")
 	keys := map[policy.Algorithm]string{
-		policy.ECDSASHA256: vault.AddKey(t, "NIST_P256"), policy.ECDSASHA384: vault.AddKey(t, "NIST_P384"),
+		policy.ECDSASHA256: vault.CreateKey(t, "NIST_P256"), policy.ECDSASHA384: vault.CreateKey(t, "NIST_P384"),
 		policy.RSAPSSSHA256: rsaKey, policy.RSAPSSSHA384: rsaKey, policy.RSAPSSSHA512: rsaKey,
 		policy.RSAPKCS1SHA256: rsaKey, policy.RSAPKCS1SHA384: rsaKey, policy.RSAPKCS1SHA512: rsaKey,
 	}
@@ -70,41 +86,13 @@ func TestOCISuite(t *testing.T) {
 
 func TestOCIUsualAlgorithm(t *testing.T) {
 	vault := newOCIVault(t)
-	signer := vault.open(t, vault.AddKey(t, "NIST_P384"), "")
+	signer := vault.open(t, vault.CreateKey(t, "NIST_P384"), "")
 	if got := signer.Public().Algorithm(); got != policy.ECDSASHA384 {
 		t.Errorf("algorithm %s", got)
 	}
 }
 
-func TestOCIFaults(t *testing.T) {
-	t.Parallel()
-	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
-	testAdapterFaults(t, adapterFixture{
-		open: func(t *testing.T, change func(*kms.StoreConfig)) (kms.Signer, *kms.Store) {
-			t.Helper()
-			store := vault.store(t, change)
-			signer, err := kms.Open(t.Context(), kms.Config{URI: "ocikms://" + key, Store: store})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return signer, store
-		},
-		onSign: func(f http.HandlerFunc) { vault.Intercept(ociOn("Sign", f)) },
-		refuse: ocitest.Refuse,
-		throttled: func(w http.ResponseWriter) {
-			ocitest.Refuse(w, 429, "TooManyRequests", "Tenancy is throttled.")
-		},
-		disabled: func(w http.ResponseWriter) {
-			ocitest.Refuse(w, 409, "IncorrectState", "The key is not in the ENABLED state.")
-		},
-	})
-}
-
 func TestOCIErrorCodes(t *testing.T) {
-	t.Parallel()
-	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
 	for _, tt := range []struct {
 		status int
 		code   string
@@ -116,19 +104,13 @@ func TestOCIErrorCodes(t *testing.T) {
 		{409, "ExternalServerIncorrectState", kms.ErrUnavailable}, {429, "TooManyRequests", kms.ErrThrottled},
 		{500, "InternalServerError", kms.ErrUnavailable}, {503, "ServiceUnavailable", kms.ErrUnavailable},
 	} {
-		t.Run(tt.code, func(t *testing.T) {
-			signer := vault.open(t, key, "") // its store is new: throttling pauses one
-			defer vault.Intercept(nil)
-			vault.Intercept(ociOn("Sign", func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Retry-After", "3600") // so that nothing is tried again
-				ocitest.Refuse(w, tt.status, tt.code, "Words.")
-			}))
-			_, err := signer.Sign(adapterDeadline(t, time.Minute), []byte("message"))
-			var answer *kms.StoreError
-			if !errors.Is(err, tt.want) || !errors.As(err, &answer) || answer.Code != tt.code || !strings.HasSuffix(answer.Message, "Words.") {
-				t.Errorf("error %v, want %v", err, tt.want)
-			}
-		})
+		err := ociCloud().signAnswered(t, with("Retry-After", "3600", func(w http.ResponseWriter, _ *http.Request) { // so that nothing is tried again
+			ocitest.Refuse(w, tt.status, tt.code, "Words.")
+		}))
+		var answer *kms.StoreError
+		if !errors.Is(err, tt.want) || !errors.As(err, &answer) || answer.Code != tt.code || !strings.HasSuffix(answer.Message, "Words.") {
+			t.Errorf("error %v, want %v", err, tt.want)
+		}
 	}
 }
 
@@ -149,8 +131,8 @@ func ociOn(operation string, f http.HandlerFunc) func(string, http.ResponseWrite
 func TestOCIOpenRefuses(t *testing.T) {
 	t.Parallel()
 	vault := newOCIVault(t)
-	p256, aes := vault.AddKey(t, "NIST_P256"), vault.AddKey(t, "AES_256")
-	disabled, pending := vault.AddKey(t, "NIST_P256"), vault.AddKey(t, "NIST_P256")
+	p256, aes := vault.CreateKey(t, "NIST_P256"), vault.CreateKey(t, "AES_256")
+	disabled, pending := vault.CreateKey(t, "NIST_P256"), vault.CreateKey(t, "NIST_P256")
 	vault.SetState(disabled, "DISABLED")
 	vault.SetVersionState(pending, "PENDING_DELETION")
 	const noKey = "ocid1.key.oc1.iad.afnexamplevault.doesnotexist"
@@ -163,9 +145,9 @@ func TestOCIOpenRefuses(t *testing.T) {
 	}{
 		{"RSA algorithm of an EC key", p256, policy.RSAPSSSHA256, kms.ErrKeyMismatch, "RSA_PSS_SHA_256 needs an RSA key"},
 		{"AES key", aes, "", kms.ErrKeyMismatch, "AES"},
-		{"curve we do not have", vault.AddKey(t, "NIST_P521"), "", kms.ErrKeyMismatch, "P-521"},
-		{"RSA key without an algorithm", vault.AddKey(t, "RSA_2048"), "", kms.ErrKeyMismatch, "needs an algorithm"},
-		{"SM2", p256, policy.SM2SM3, kms.ErrUnsupported, "OCI vaults have: ECDSA_SHA_256, ECDSA_SHA_384, RSA_PSS_SHA_256"},
+		{"curve we do not have", vault.CreateKey(t, "NIST_P521"), "", kms.ErrKeyMismatch, "P-521"},
+		{"RSA key without an algorithm", vault.CreateKey(t, "RSA_2048"), "", kms.ErrKeyMismatch, "needs an algorithm"},
+		{"SM2", p256, policy.SM2SM3, kms.ErrUnsupported, "an OCI vault has: ECDSA_SHA_256, ECDSA_SHA_384, RSA_PSS_SHA_256"},
 		{"disabled key", disabled, "", kms.ErrKeyState, "is DISABLED; allowed: ENABLED"},
 		{"version about to be deleted", pending, "", kms.ErrKeyState, "is PENDING_DELETION; allowed: ENABLED"},
 		{"unknown key", noKey, "", kms.ErrDenied, "no permission, or no such key"},
@@ -201,7 +183,7 @@ func TestOCIBadURIs(t *testing.T) {
 
 func TestOCIVersionIsPinned(t *testing.T) {
 	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
+	key := vault.CreateKey(t, "NIST_P256")
 	before := vault.open(t, key, "")
 	second := vault.Rotate(t, key)
 	after, old := vault.open(t, key, ""), vault.open(t, key+"?version="+before.Version(), "")
@@ -228,9 +210,9 @@ func TestOCIVersionIsPinned(t *testing.T) {
 
 func TestOCISwappedKey(t *testing.T) {
 	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
+	key := vault.CreateKey(t, "NIST_P256")
 	signer := vault.open(t, key, "")
-	vault.Swap(t, key)
+	vault.Replace(t, key)
 	if _, err := signer.Sign(t.Context(), []byte("message")); !errors.Is(err, kms.ErrKeyMismatch) {
 		t.Errorf("error %v, want ErrKeyMismatch", err)
 	}
@@ -239,9 +221,9 @@ func TestOCISwappedKey(t *testing.T) {
 func TestOCILies(t *testing.T) {
 	t.Parallel()
 	vault := newOCIVault(t)
-	key := vault.AddKey(t, "RSA_2048")
+	key := vault.CreateKey(t, "RSA_2048")
 	signer := vault.open(t, key, policy.RSAPSSSHA256)
-	other := vault.AddKey(t, "NIST_P256")
+	other := vault.CreateKey(t, "NIST_P256")
 	tests := []struct {
 		name, operation, field string
 		value                  any
@@ -265,8 +247,8 @@ func TestOCILies(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			defer vault.Lie(nil)
-			vault.Lie(func(operation string, answer map[string]any) {
+			defer vault.Alter(nil)
+			vault.Alter(func(operation string, answer map[string]any) {
 				if operation == tt.operation {
 					answer[tt.field] = tt.value
 				}
@@ -284,7 +266,7 @@ func TestOCILies(t *testing.T) {
 
 func TestOCIWrongCredentials(t *testing.T) {
 	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
+	key := vault.CreateKey(t, "NIST_P256")
 	vault.WriteUser(t, vault.config, "DEFAULT", false)
 	store := vault.store(t, nil)
 	_, err := kms.Open(t.Context(), kms.Config{URI: "ocikms://" + key, Store: store})
@@ -301,7 +283,7 @@ func TestOCIWrongCredentials(t *testing.T) {
 
 func TestOCICredentialsRenewedInPlace(t *testing.T) {
 	vault := newOCIVault(t)
-	signer := vault.open(t, vault.AddKey(t, "NIST_P256"), "")
+	signer := vault.open(t, vault.CreateKey(t, "NIST_P256"), "")
 	vault.Forget()
 	vault.WriteUser(t, vault.config, "DEFAULT", true)
 	var all sync.WaitGroup
@@ -324,7 +306,7 @@ func TestOCICredentialsRenewedInPlace(t *testing.T) {
 
 func TestOCIConfigFile(t *testing.T) {
 	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
+	key := vault.CreateKey(t, "NIST_P256")
 	good, err := os.ReadFile(vault.config)
 	if err != nil {
 		t.Fatal(err)
@@ -380,7 +362,7 @@ func TestOCISessionToken(t *testing.T) {
 		keyID = r.Header.Get("Authorization")
 		return false
 	})
-	_, err = kms.Open(t.Context(), kms.Config{URI: "ocikms://" + vault.AddKey(t, "NIST_P256"), Store: vault.store(t, nil)})
+	_, err = kms.Open(t.Context(), kms.Config{URI: "ocikms://" + vault.CreateKey(t, "NIST_P256"), Store: vault.store(t, nil)})
 	if !errors.Is(err, kms.ErrDenied) || strings.Contains(err.Error(), "header.unknown") {
 		t.Errorf("error %v, want ErrDenied without the token", err)
 	}
@@ -391,7 +373,7 @@ func TestOCISessionToken(t *testing.T) {
 
 func TestOCIDefaultConfigFile(t *testing.T) {
 	vault := newOCIVault(t)
-	key := vault.AddKey(t, "NIST_P256")
+	key := vault.CreateKey(t, "NIST_P256")
 	for _, variable := range []string{"OCI_CLI_CONFIG_FILE", "OCI_CONFIG_FILE", "HOME"} {
 		t.Run(variable, func(t *testing.T) {
 			for _, other := range []string{"OCI_CLI_AUTH", "OCI_CLI_PROFILE", "OCI_CLI_CONFIG_FILE", "OCI_CONFIG_FILE"} {
@@ -417,11 +399,11 @@ func TestOCIDefaultConfigFile(t *testing.T) {
 func TestOCIInstancePrincipal(t *testing.T) {
 	vault := newOCIVault(t)
 	vault.AddInstance(t)
-	key := vault.AddKey(t, "NIST_P256")
+	key := vault.CreateKey(t, "NIST_P256")
 	t.Setenv("OCI_CLI_AUTH", "instance_principal")
 	t.Setenv("OCI_METADATA_BASE_URL", vault.MetadataURL())
 	t.Setenv("OCI_SDK_AUTH_CLIENT_REGION_URL", vault.URL)
-	asInstance := func(cfg *kms.StoreConfig) { cfg.Auth = kms.Auth{} }
+	asInstance := func(cfg *kms.StoreConfig) { cfg.Auth, cfg.Limits = kms.Auth{}, oneAtATime }
 	store := vault.store(t, asInstance)
 	signer, err := kms.Open(t.Context(), kms.Config{URI: "ocikms://" + key, Store: store})
 	if err != nil {
@@ -458,18 +440,10 @@ func TestOCIUnknownAuth(t *testing.T) {
 	vault := newOCIVault(t)
 	t.Setenv("OCI_CLI_AUTH", "resource_principal")
 	store := vault.store(t, func(cfg *kms.StoreConfig) { cfg.Auth = kms.Auth{} })
-	_, err := kms.Open(t.Context(), kms.Config{URI: "ocikms://" + vault.AddKey(t, "NIST_P256"), Store: store})
+	_, err := kms.Open(t.Context(), kms.Config{URI: "ocikms://" + vault.CreateKey(t, "NIST_P256"), Store: store})
 	if err == nil || !strings.Contains(err.Error(), "allowed: api_key, security_token, instance_principal") {
 		t.Errorf("error %v, want one that says what is allowed", err)
 	}
-}
-
-// adapterHosts records where requests go and answers none.
-type adapterHosts struct{ seen []string }
-
-func (h *adapterHosts) RoundTrip(r *http.Request) (*http.Response, error) {
-	h.seen = append(h.seen, r.URL.Scheme+"://"+r.URL.Host)
-	return nil, errors.New("not sent")
 }
 
 func TestOCIHosts(t *testing.T) {
@@ -490,14 +464,10 @@ func TestOCIHosts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.region+tt.endpoint+tt.ofKey, func(t *testing.T) {
-			hosts := &adapterHosts{}
-			store := vault.store(t, func(cfg *kms.StoreConfig) { cfg.Region, cfg.Endpoint, cfg.Transport = tt.region, tt.endpoint, hosts })
-			_, err := kms.Open(adapterDeadline(t, 50*time.Millisecond), kms.Config{URI: "ocikms://ocid1.key.oc1." + tt.ofKey + ".afn.abuexample", Store: store})
-			if err == nil {
-				t.Fatal("no error")
-			}
-			if tt.want == "" && len(hosts.seen) != 0 || tt.want != "" && (len(hosts.seen) == 0 || hosts.seen[0] != tt.want) {
-				t.Errorf("asked %v, want %s; error %v", hosts.seen, tt.want, err)
+			cfg := kms.StoreConfig{Region: tt.region, Endpoint: tt.endpoint, Auth: kms.Auth{ConfigFile: vault.config, Profile: "DEFAULT"}}
+			got, err := firstURL(t, "ocikms://ocid1.key.oc1."+tt.ofKey+".afn.abuexample", cfg)
+			if host, _, _ := strings.Cut(got, "/20180608"); host != tt.want {
+				t.Errorf("asked %s, want %s; error %v", got, tt.want, err)
 			}
 		})
 	}

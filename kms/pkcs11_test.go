@@ -270,17 +270,13 @@ func TestPKCS11HelperHangsOrDrops(t *testing.T) {
 	s := f.open(t, f.store(t))
 	t.Run("hangs", func(t *testing.T) {
 		f.answers(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		if _, err := s.Sign(ctx, []byte("message")); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := s.Sign(deadline(t, 50*time.Millisecond), []byte("message")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want context.DeadlineExceeded", err)
 		}
 	})
 	t.Run("drops", func(t *testing.T) {
 		f.answers(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		defer cancel()
-		if _, err := s.Sign(ctx, []byte("message")); !errors.Is(err, kms.ErrUnavailable) {
+		if _, err := s.Sign(deadline(t, 300*time.Millisecond), []byte("message")); !errors.Is(err, kms.ErrUnavailable) {
 			t.Errorf("%v, want ErrUnavailable", err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -155,13 +156,14 @@ func (s *Store) attempt(ctx context.Context, op string, request func(ctx context
 		return err
 	}
 	defer s.budget.Release()
-	if err := s.breaker.allow(); err != nil {
+	sentToSee, err := s.breaker.allow()
+	if err != nil {
 		return err
 	}
 	sent := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
-	err := request(bounded)
+	err = contained(bounded, request)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -172,9 +174,31 @@ func (s *Store) attempt(ctx context.Context, op string, request func(ctx context
 		s.budget.Throttled(sent, retryAfter(err))
 	}
 	s.tally.add(op, outcome(err))
-	s.breaker.report(err)
+	s.breaker.report(sentToSee, err)
 	return err
 }
+
+// contained makes a request whose panics are errors: much of it is the code of
+// vendors, which reads what others wrote, and one store's answer must not end
+// the signing with all the others. What a panic says can be anything, a secret
+// too, unless it is the runtime's.
+func contained(ctx context.Context, request func(ctx context.Context) error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		why := fmt.Sprintf("%T", p)
+		if fault, ok := p.(runtime.Error); ok {
+			why = fault.Error()
+		}
+		err = &StoreError{Kind: ErrUnsupported, Code: codePanic, Message: why}
+	}()
+	return request(ctx)
+}
+
+// codePanic is the code of an error that was a panic.
+const codePanic = "panic while asking"
 
 const (
 	firstBackoff = 100 * time.Millisecond

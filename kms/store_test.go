@@ -374,3 +374,26 @@ func TestKindOfStatus(t *testing.T) {
 		}
 	}
 }
+
+// The libraries of vendors panic on answers that they did not expect.
+func TestPanicsAreContained(t *testing.T) {
+	s := quickStore(t, StoreConfig{Limits: budget.Limits{RequestsPerSecond: 1e6, Concurrency: 1}})
+	for _, tt := range []struct {
+		request func(context.Context) error
+		says    string
+	}{
+		{func(context.Context) error { var none []error; return none[len(s.Requests())] }, "index out of range"},
+		{func(context.Context) error { panic("hunter2") }, "string"},
+		{func(context.Context) error { panic(fmt.Errorf("hunter2")) }, "errorString"},
+	} {
+		err := s.call(t.Context(), "sign", tt.request)
+		var fault *StoreError
+		if !errors.As(err, &fault) || fault.Code != codePanic || mayPass(err) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("got %v, want an error that says %s", err, tt.says)
+		}
+	}
+	request, _ := failsThenWorks()
+	if err := s.call(t.Context(), "sign", request); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+}

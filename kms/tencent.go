@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/sealwright/sealwright/engine/policy"
@@ -52,24 +50,12 @@ func openTencent(ctx context.Context, cfg Config) (Signer, error) {
 	return key, nil
 }
 
-var tencentID = regexp.MustCompile(`^` + keyUUID + `$`)
-
-// parseTencent returns the key id that a tencentkms URI names.
-func parseTencent(uri string) (string, error) {
-	id, ok := strings.CutPrefix(uri, "tencentkms://")
-	if strings.Contains(id, "?") {
-		return "", errors.New("key URI of Tencent Cloud KMS has a query; asymmetric keys of Tencent Cloud KMS have no versions, so there is none")
-	}
-	if !ok || !tencentID.MatchString(id) {
-		return "", errors.New("key URI is none of Tencent Cloud KMS; allowed: tencentkms://KEY_ID, where KEY_ID is 36 characters like 22d79428-61d9-11ea-a3c8-525400a1b2c3")
-	}
-	return id, nil
-}
-
 // open finds out whether the key can sign with alg.
 func (c *tencentClient) open(ctx context.Context, id string, alg policy.Algorithm) (*tencentKey, error) {
-	if err := tencentHas(alg); alg != "" && err != nil {
-		return nil, err // no request is needed to know
+	if alg != "" { // no request is needed to know
+		if _, err := vendorName("Tencent Cloud KMS", tencentAlgorithms(), alg); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.describe(ctx, id); err != nil {
 		return nil, err
@@ -79,11 +65,8 @@ func (c *tencentClient) open(ctx context.Context, id string, alg policy.Algorith
 	if k.public, err = k.publicKey(ctx, alg); err != nil {
 		return nil, err
 	}
-	if err := tencentHas(k.public.Algorithm()); err != nil {
-		return nil, err
-	}
-	k.algorithm = tencentAlgorithms()[k.public.Algorithm()]
-	return k, nil
+	k.algorithm, err = vendorName("Tencent Cloud KMS", tencentAlgorithms(), k.public.Algorithm())
+	return k, err
 }
 
 // describe returns an error if there is no such key or it may not sign.
@@ -97,7 +80,7 @@ func (c *tencentClient) describe(ctx context.Context, id string) error {
 	key := out.KeyMetadata
 	switch {
 	case key.KeyId == "":
-		return &StoreError{Kind: ErrUnavailable, Code: "DescribeKey", Message: "the answer names no key"}
+		return notUnderstood("it names no key")
 	case key.KeyId != id:
 		return fmt.Errorf("describing the key: %w: the answer is about %s", ErrKeyMismatch, plain(key.KeyId))
 	case !strings.HasPrefix(key.KeyUsage, "ASYMMETRIC_SIGN_VERIFY_"):
@@ -124,7 +107,7 @@ func (k *tencentKey) publicKey(ctx context.Context, alg policy.Algorithm) (*Publ
 func parseTencentPublic(text string, alg policy.Algorithm) (*PublicKey, error) {
 	der, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(der) == 0 {
-		return nil, &StoreError{Kind: ErrUnsupported, Code: "GetPublicKey", Message: "PublicKey of the answer is no base64"}
+		return nil, notUnderstood("its public key is no base64")
 	}
 	return ParsePublicKey(pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der}), alg)
 }
@@ -179,19 +162,4 @@ func tencentAlgorithms() map[policy.Algorithm]string {
 		policy.RSAPKCS1SHA256: "RSA_PKCS1_SHA_256",
 		policy.SM2SM3:         "SM2DSA",
 	}
-}
-
-// tencentHas returns an error if Tencent Cloud KMS does not sign with alg.
-func tencentHas(alg policy.Algorithm) error {
-	names := tencentAlgorithms()
-	if names[alg] != "" {
-		return nil
-	}
-	var allowed []string
-	for _, name := range policy.Algorithms {
-		if names[policy.Algorithm(name)] != "" {
-			allowed = append(allowed, name)
-		}
-	}
-	return fmt.Errorf("%s is %w; allowed with Tencent Cloud KMS: %s", shorten(string(alg)), ErrUnsupported, oneOf(allowed))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/kms/kmstest"
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 	"github.com/sealwright/sealwright/kms/kmstest/tencenttest"
 )
 
@@ -25,9 +26,7 @@ func newTencent(t *testing.T) *tencenttest.Server {
 			t.Setenv(name, "") // the developer's own
 		}
 	}
-	server := tencenttest.New()
-	t.Cleanup(server.Close)
-	return server
+	return tencenttest.New(t)
 }
 
 func tencentConfig(t *testing.T, server *tencenttest.Server) kms.StoreConfig {
@@ -35,41 +34,38 @@ func tencentConfig(t *testing.T, server *tencenttest.Server) kms.StoreConfig {
 	return kms.StoreConfig{
 		Endpoint: server.URL,
 		Region:   server.Region,
-		Auth:     kms.Auth{AccessKey: server.SecretID, SecretKeyFile: secretFile(t, server.SecretKey)},
+		Auth:     kms.Auth{AccessKey: server.SecretID, SecretKeyFile: writeFile(t, []byte(server.SecretKey+"\n"))},
 	}
-}
-
-func tencentKey(t *testing.T, server *tencenttest.Server, usage string) string {
-	t.Helper()
-	return must[string](t)(server.AddKey(usage))
 }
 
 func tencentCloud() cloud {
 	return cloud{
-		signOp: "SignByAsymmetricKey",
-		start: func(t *testing.T) cloudServer {
-			server := tencenttest.New()
-			t.Cleanup(server.Close)
-			return cloudServer{tencentConfig(t, server), "tencentkms://" + tencentKey(t, server, tencenttest.ECC), server.Intercept}
+		opened: []string{"DescribeKey", "GetPublicKey"}, signed: "SignByAsymmetricKey",
+		offline: func(t *testing.T) (*loopback.Server, kms.StoreConfig, string) {
+			server := tencenttest.Offline()
+			return server.Server, tencentConfig(t, server), "tencentkms://" + server.CreateKey(t, tencenttest.ECC)
 		},
-		throttle: func(w http.ResponseWriter) { tencenttest.Throttle()(w, nil) },
-		fail: func(w http.ResponseWriter) {
+		throttled: func(w http.ResponseWriter) { tencenttest.Throttle()(w, nil) },
+		down: func(w http.ResponseWriter) {
 			tencenttest.Refuse("InternalError", "An internal error has occurred.")(w, nil)
+		},
+		disabled: func(w http.ResponseWriter) {
+			tencenttest.Refuse("ResourceUnavailable.CmkDisabled", "The CMK has been disabled.")(w, nil)
 		},
 	}
 }
 
 func TestTencentSuite(t *testing.T) {
 	server := newTencent(t)
-	rsaKey := tencentKey(t, server, tencenttest.RSA)
+	rsaKey := server.CreateKey(t, tencenttest.RSA)
 	for alg, id := range map[policy.Algorithm]string{
-		policy.ECDSASHA256:    tencentKey(t, server, tencenttest.ECC),
-		policy.SM2SM3:         tencentKey(t, server, tencenttest.SM2),
+		policy.ECDSASHA256:    server.CreateKey(t, tencenttest.ECC),
+		policy.SM2SM3:         server.CreateKey(t, tencenttest.SM2),
 		policy.RSAPSSSHA256:   rsaKey,
 		policy.RSAPKCS1SHA256: rsaKey,
 	} {
 		t.Run(string(alg), func(t *testing.T) {
-			store := newCloudStore(t, tencentConfig(t, server))
+			store := newStore(t, tencentConfig(t, server))
 			kmstest.Suite(t, func(t *testing.T) kms.Signer {
 				s := openConfig(t, kms.Config{URI: "tencentkms://" + id, Store: store, Algorithm: alg})
 				if s.Public().Algorithm() != alg || s.Version() != id {
@@ -85,8 +81,8 @@ func TestTencentSuite(t *testing.T) {
 // message; it does what it can and says what it cannot.
 func TestTencentP384(t *testing.T) {
 	server := newTencent(t)
-	store := newCloudStore(t, tencentConfig(t, server))
-	s := openConfig(t, kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.ECDSA), Store: store})
+	store := newStore(t, tencentConfig(t, server))
+	s := openConfig(t, kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.ECDSA), Store: store})
 	if got := s.Public().Algorithm(); got != policy.ECDSASHA384 {
 		t.Errorf("it signs with %s", got)
 	}
@@ -109,41 +105,35 @@ func TestTencentP384(t *testing.T) {
 	}
 	before := store.Requests()
 	_, err := s.Sign(t.Context(), make([]byte, 4097))
-	wantCloudError(t, err, kms.ErrUnsupported, "4097 bytes", "ECDSA_SHA_384", "digests of 32 bytes alone", "at most 4096 bytes")
+	wantError(t, err, kms.ErrUnsupported, "4097 bytes", "ECDSA_SHA_384", "digests of 32 bytes alone", "at most 4096 bytes")
 	sign := kms.Request{Operation: "sign", Outcome: "ok"}
 	if after := store.Requests(); after[sign] != before[sign] || len(after) != len(before) {
 		t.Errorf("a request was made for a message that is too long: %v", after)
 	}
 }
 
-func TestTencentFaults(t *testing.T) { tencentCloud().testFaults(t) }
-
-func TestTencentStrangeAnswers(t *testing.T) {
-	tencentCloud().testStrangeAnswers(t, "DescribeKey", "GetPublicKey", "SignByAsymmetricKey")
-}
-
 func TestTencentUsualAlgorithm(t *testing.T) {
 	server := newTencent(t)
-	store := newCloudStore(t, tencentConfig(t, server))
+	store := newStore(t, tencentConfig(t, server))
 	for usage, want := range map[string]policy.Algorithm{tencenttest.ECC: policy.ECDSASHA256, tencenttest.SM2: policy.SM2SM3} {
-		s := openConfig(t, kms.Config{URI: "tencentkms://" + tencentKey(t, server, usage), Store: store})
+		s := openConfig(t, kms.Config{URI: "tencentkms://" + server.CreateKey(t, usage), Store: store})
 		if got := s.Public().Algorithm(); got != want {
 			t.Errorf("%s signs with %s, want %s", usage, got, want)
 		}
 	}
-	_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.ECC), Store: store, Algorithm: policy.SM2SM3})
-	wantCloudError(t, err, kms.ErrKeyMismatch, "an SM2 key", "P-256")
-	_, err = kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.RSA), Store: store})
-	wantCloudError(t, err, kms.ErrKeyMismatch, "needs an algorithm")
+	_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.ECC), Store: store, Algorithm: policy.SM2SM3})
+	wantError(t, err, kms.ErrKeyMismatch, "an SM2 key", "P-256")
+	_, err = kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.RSA), Store: store})
+	wantError(t, err, kms.ErrKeyMismatch, "needs an algorithm")
 }
 
 func TestTencentLacksLongerHashesForRSA(t *testing.T) {
 	server := newTencent(t)
-	store := newCloudStore(t, tencentConfig(t, server))
-	id := tencentKey(t, server, tencenttest.RSA)
+	store := newStore(t, tencentConfig(t, server))
+	id := server.CreateKey(t, tencenttest.RSA)
 	for _, alg := range []policy.Algorithm{policy.RSAPSSSHA384, policy.RSAPSSSHA512, policy.RSAPKCS1SHA384, policy.RSAPKCS1SHA512} {
 		_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + id, Store: store, Algorithm: alg})
-		wantCloudError(t, err, kms.ErrUnsupported, string(alg), "ECDSA_SHA_256, ECDSA_SHA_384, RSA_PSS_SHA_256, RSA_PKCS1_SHA_256, SM2DSA_SM3")
+		wantError(t, err, kms.ErrUnsupported, string(alg), "ECDSA_SHA_256, ECDSA_SHA_384, RSA_PSS_SHA_256, RSA_PKCS1_SHA_256, SM2DSA_SM3")
 	}
 	if sent := store.Requests(); len(sent) != 0 {
 		t.Errorf("requests were made: %v", sent)
@@ -152,25 +142,25 @@ func TestTencentLacksLongerHashesForRSA(t *testing.T) {
 
 func TestTencentKeyState(t *testing.T) {
 	server := newTencent(t)
-	store := newCloudStore(t, tencentConfig(t, server))
+	store := newStore(t, tencentConfig(t, server))
 	for _, state := range []string{tencenttest.Disabled, tencenttest.PendingDelete, tencenttest.Archived, "PendingImport"} {
-		cfg := kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.ECC), Store: store}
+		cfg := kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.ECC), Store: store}
 		s := openConfig(t, cfg)
 		server.SetState(s.Version(), state)
 		failed := kms.Request{Operation: "sign", Outcome: "failed"}
 		before := store.Requests()[failed]
 		_, err := s.Sign(t.Context(), []byte("message"))
-		wantCloudError(t, err, kms.ErrKeyState, "ResourceUnavailable.CmkStateNotSupport", s.Version())
+		wantError(t, err, kms.ErrKeyState, "ResourceUnavailable.CmkStateNotSupport", s.Version())
 		if tries := store.Requests()[failed] - before; tries != 1 {
 			t.Errorf("state %s: %d attempts, want 1", state, tries)
 		}
 		_, err = kms.Open(t.Context(), cfg)
-		wantCloudError(t, err, kms.ErrKeyState, state, "allowed: Enabled")
+		wantError(t, err, kms.ErrKeyState, state, "allowed: Enabled")
 		server.SetState(s.Version(), tencenttest.Enabled)
-		wantCloudSignature(t, s, s.Public())
+		wantSignature(t, s, s.Public())
 	}
-	_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.Encrypt), Store: store})
-	wantCloudError(t, err, kms.ErrKeyState, "ENCRYPT_DECRYPT", "ASYMMETRIC_SIGN_VERIFY_")
+	_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.Encrypt), Store: store})
+	wantError(t, err, kms.ErrKeyState, "ENCRYPT_DECRYPT", "ASYMMETRIC_SIGN_VERIFY_")
 }
 
 // The codes of the API that say why a key does not sign, each as the API
@@ -190,27 +180,18 @@ func TestTencentCodes(t *testing.T) {
 		"InternalError.Other":                              kms.ErrUnavailable,
 		"InvalidParameter":                                 kms.ErrUnsupported,
 	} {
-		t.Run(code, func(t *testing.T) {
-			t.Parallel()
-			server := tencentCloud().start(t)
-			s := openConfig(t, kms.Config{URI: server.uri, Store: newCloudStore(t, server.store)})
-			server.intercept(func(_ string, w http.ResponseWriter, r *http.Request) bool {
-				tencenttest.Refuse(code, "Words of the API.")(w, r)
-				return true
-			})
-			ctx, cancel := contextFor(t, "400ms")
-			defer cancel()
-			_, err := s.Sign(ctx, []byte("message"))
-			wantCloudError(t, err, want, code+": Words of the API.")
-		})
+		err := tencentCloud().signAnswered(t, plainly(func(w http.ResponseWriter) {
+			tencenttest.Refuse(code, "Words of the API.")(w, nil)
+		}))
+		wantError(t, err, want, code+": Words of the API.")
 	}
 }
 
 func TestTencentNotFound(t *testing.T) {
 	server := newTencent(t)
 	const id = "22d79428-61d9-11ea-a3c8-525400a1b2c3"
-	_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + id, Store: newCloudStore(t, tencentConfig(t, server))})
-	wantCloudError(t, err, kms.ErrNotFound, id, "ResourceUnavailable.CmkNotFound")
+	_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + id, Store: newStore(t, tencentConfig(t, server))})
+	wantError(t, err, kms.ErrNotFound, id, "ResourceUnavailable.CmkNotFound")
 }
 
 func TestTencentDenied(t *testing.T) {
@@ -221,7 +202,7 @@ func TestTencentDenied(t *testing.T) {
 		code  string
 	}{
 		{"wrong secret", func(_ *tencenttest.Server, cfg *kms.StoreConfig) {
-			cfg.Auth.SecretKeyFile = secretFile(t, other)
+			cfg.Auth.SecretKeyFile = writeFile(t, []byte(other))
 		}, "AuthFailure.SignatureFailure"},
 		{"unknown secret id", func(_ *tencenttest.Server, cfg *kms.StoreConfig) { cfg.Auth.AccessKey = "AKIDUNKNOWN" }, "AuthFailure.SecretIdNotFound"},
 		{"clock behind", func(server *tencenttest.Server, _ *kms.StoreConfig) { server.SetClock(6 * time.Minute) }, "AuthFailure.SignatureExpire"},
@@ -231,11 +212,11 @@ func TestTencentDenied(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			server := newTencent(t)
 			cfg := tencentConfig(t, server)
-			id := tencentKey(t, server, tencenttest.ECC)
+			id := server.CreateKey(t, tencenttest.ECC)
 			tt.spoil(server, &cfg)
-			store := newCloudStore(t, cfg)
+			store := newStore(t, cfg)
 			_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + id, Store: store})
-			wantCloudError(t, err, kms.ErrDenied, tt.code)
+			wantError(t, err, kms.ErrDenied, tt.code)
 			tellsNoSecret(t, err, server.SecretKey, other)
 			if sent := store.Requests(); len(sent) != 1 || sent[kms.Request{Operation: "describe", Outcome: "denied"}] != 1 {
 				t.Errorf("requests %v, want one that is denied", sent)
@@ -247,10 +228,10 @@ func TestTencentDenied(t *testing.T) {
 func TestTencentSecretIsRenewed(t *testing.T) {
 	server := newTencent(t)
 	cfg := tencentConfig(t, server)
-	store := newCloudStore(t, cfg)
-	s := openConfig(t, kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.ECC), Store: store})
+	store := newStore(t, cfg)
+	s := openConfig(t, kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.ECC), Store: store})
 	server.SetSecret("the-next-secret")
-	writeSecret(t, cfg.Auth.SecretKeyFile, "the-next-secret")
+	rewrite(t, cfg.Auth.SecretKeyFile, "the-next-secret"+"\n")
 	group, ctx := errgroup.WithContext(t.Context())
 	for i := range 32 { // all at once, of which none may fail
 		group.Go(func() error {
@@ -268,11 +249,11 @@ func TestTencentSecretIsRenewed(t *testing.T) {
 
 func TestTencentOtherKeySigns(t *testing.T) {
 	server := newTencent(t)
-	store := newCloudStore(t, tencentConfig(t, server))
-	ec, rsaKey := tencentKey(t, server, tencenttest.ECC), tencentKey(t, server, tencenttest.RSA)
+	store := newStore(t, tencentConfig(t, server))
+	ec, rsaKey := server.CreateKey(t, tencenttest.ECC), server.CreateKey(t, tencenttest.RSA)
 	s := openConfig(t, kms.Config{URI: "tencentkms://" + ec, Store: store})
 	pss := openConfig(t, kms.Config{URI: "tencentkms://" + rsaKey, Store: store, Algorithm: policy.RSAPSSSHA256})
-	other := tencentKey(t, server, tencenttest.ECC)
+	other := server.CreateKey(t, tencenttest.ECC)
 	server.Bend(func(s *tencenttest.Signing) {
 		if s.Algorithm == "RSA_PSS_SHA_256" {
 			s.Algorithm = "RSA_PKCS1_SHA_256"
@@ -286,16 +267,14 @@ func TestTencentOtherKeySigns(t *testing.T) {
 		}
 	}
 	server.Bend(nil)
-	if err := server.Swap(ec); err != nil {
-		t.Fatal(err)
-	}
+	server.Replace(t, ec)
 	_, err := s.Sign(t.Context(), []byte("message"))
-	wantCloudError(t, err, kms.ErrKeyMismatch, s.Public().Fingerprint())
+	wantError(t, err, kms.ErrKeyMismatch, s.Public().Fingerprint())
 }
 
 func TestTencentURIs(t *testing.T) {
 	server := newTencent(t)
-	cloudRefusesURIs(t, newCloudStore(t, tencentConfig(t, server)), []string{
+	refusesURIs(t, newStore(t, tencentConfig(t, server)), []string{
 		"tencentkms:", "tencentkms://", "tencentkms:///22d79428-61d9-11ea-a3c8-525400a1b2c3",
 		"tencentkms://22d79428-61d9-11ea-a3c8-525400a1b2c", "tencentkms://22D79428-61d9-11ea-a3c8-525400a1b2c3",
 		"tencentkms://22d79428-61d9-11ea-a3c8-525400a1b2c3/", "tencentkms://22d79428-61d9-11ea-a3c8-525400a1b2c3#1",
@@ -307,7 +286,7 @@ func TestTencentURIs(t *testing.T) {
 
 func TestTencentConfiguration(t *testing.T) {
 	server := newTencent(t)
-	id := tencentKey(t, server, tencenttest.ECC)
+	id := server.CreateKey(t, tencenttest.ECC)
 	for _, tt := range []struct {
 		name   string
 		change func(*kms.StoreConfig)
@@ -324,12 +303,12 @@ func TestTencentConfiguration(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := tencentConfig(t, server)
 			tt.change(&cfg)
-			store := newCloudStore(t, cfg)
+			store := newStore(t, cfg)
 			_, err := kms.Open(t.Context(), kms.Config{URI: "tencentkms://" + id, Store: store})
 			if sent := store.Requests(); err == nil || len(sent) != 0 {
 				t.Fatalf("error %v after requests %v, want an error before any", err, sent)
 			}
-			wantCloudError(t, err, err, tt.words)
+			wantError(t, err, err, tt.words)
 			tellsNoSecret(t, err, server.SecretKey, "topsecret")
 		})
 	}
@@ -340,9 +319,9 @@ func TestTencentEnvironment(t *testing.T) {
 	t.Setenv("TENCENTCLOUD_SECRET_ID", server.SecretID)
 	t.Setenv("TENCENTCLOUD_SECRET_KEY", server.SecretKey)
 	t.Setenv("TENCENTCLOUD_REGION", server.Region)
-	store := newCloudStore(t, kms.StoreConfig{Endpoint: server.URL + "/"})
-	s := openConfig(t, kms.Config{URI: "tencentkms://" + tencentKey(t, server, tencenttest.SM2), Store: store})
-	wantCloudSignature(t, s, s.Public())
+	store := newStore(t, kms.StoreConfig{Endpoint: server.URL + "/"})
+	s := openConfig(t, kms.Config{URI: "tencentkms://" + server.CreateKey(t, tencenttest.SM2), Store: store})
+	wantSignature(t, s, s.Public())
 }
 
 func TestTencentEndpoint(t *testing.T) {
@@ -354,8 +333,8 @@ func TestTencentEndpoint(t *testing.T) {
 	} {
 		cfg := tencentConfig(t, server)
 		cfg.Endpoint = endpoint
-		if got := firstURL(t, "tencentkms://"+id, cfg); !strings.EqualFold(got, want) {
-			t.Errorf("%q is asked at %s, want %s", endpoint, got, want)
+		if got, err := firstURL(t, "tencentkms://"+id, cfg); !strings.EqualFold(got, want) {
+			t.Errorf("%q is asked at %s, want %s: %v", endpoint, got, want, err)
 		}
 	}
 }

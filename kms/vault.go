@@ -5,10 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,10 +14,10 @@ import (
 	"github.com/sealwright/sealwright/engine/policy"
 )
 
-// A vault signs with a key of the transit engine of a Vault or OpenBao server.
-type vault struct {
+// A vaultKey signs with a key of the transit engine of a Vault or OpenBao server.
+type vaultKey struct {
 	server  *vaultServer
-	key     vaultKey
+	ref     vaultRef
 	version int
 	public  *PublicKey
 	batches *vaultBatches
@@ -38,7 +36,7 @@ type vault struct {
 // BAO_ADDR, BAO_TOKEN and BAO_NAMESPACE.
 func openVault(ctx context.Context, cfg Config) (Signer, error) {
 	scheme, rest, _ := strings.Cut(cfg.URI, ":")
-	key, err := parseVaultKey(rest)
+	ref, err := parseVault(rest)
 	if err != nil {
 		return nil, fmt.Errorf("%s key: %w", scheme, err)
 	}
@@ -49,65 +47,24 @@ func openVault(ctx context.Context, cfg Config) (Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s key: %w", scheme, err)
 	}
-	v := &vault{server: server, key: key, version: key.version}
-	if err := v.open(ctx, cfg.Algorithm); err != nil {
-		return nil, fmt.Errorf("opening %s key %s: %w", scheme, key, err)
+	k := &vaultKey{server: server, ref: ref, version: ref.version}
+	if err := k.open(ctx, cfg.Algorithm); err != nil {
+		return nil, fmt.Errorf("opening %s key %s: %w", scheme, ref, err)
 	}
-	v.batches = newVaultBatches(v.signAll)
-	return v, nil
+	k.batches = newVaultBatches(k.signAll)
+	return k, nil
 }
 
-func (v *vault) open(ctx context.Context, alg policy.Algorithm) error {
-	d, err := v.describe(ctx)
+func (k *vaultKey) open(ctx context.Context, alg policy.Algorithm) error {
+	d, err := k.describe(ctx)
 	if err != nil {
 		return err
 	}
-	if v.version == 0 {
-		v.version = d.Latest
+	if k.version == 0 {
+		k.version = d.Latest
 	}
-	v.public, err = d.public(v.version, alg)
+	k.public, err = d.public(k.version, alg)
 	return err
-}
-
-// A vaultKey is what a URI names. Version 0 is the latest one.
-type vaultKey struct {
-	mount, name string
-	version     int
-}
-
-func (k vaultKey) String() string { return k.mount + "/" + k.name }
-
-const vaultURI = "allowed: //[MOUNT/]KEY[?version=N] of letters, digits, _ - . and for MOUNT /"
-
-var (
-	vaultPartRE    = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`) // what Vault takes for a key's name
-	vaultVersionRE = regexp.MustCompile(`^[1-9][0-9]{0,8}$`)
-)
-
-// parseVaultKey reads a key's URI without its scheme.
-func parseVaultKey(rest string) (vaultKey, error) {
-	path, query, hasQuery := strings.Cut(rest, "?")
-	path, ok := strings.CutPrefix(path, "//")
-	if !ok {
-		return vaultKey{}, errors.New("the URI does not begin with //; " + vaultURI)
-	}
-	key := vaultKey{mount: "transit", name: path}
-	if slash := strings.LastIndexByte(path, '/'); slash >= 0 {
-		key.mount, key.name = path[:slash], path[slash+1:]
-	}
-	for _, part := range append(strings.Split(key.mount, "/"), key.name) {
-		if len(part) > 255 || !vaultPartRE.MatchString(part) {
-			return vaultKey{}, errors.New("a part of the URI's path is empty or has characters that are not allowed; " + vaultURI)
-		}
-	}
-	if hasQuery {
-		version, ok := strings.CutPrefix(query, "version=")
-		if !ok || !vaultVersionRE.MatchString(version) {
-			return vaultKey{}, errors.New("the URI's query is not a version of 1 or more; " + vaultURI)
-		}
-		key.version, _ = strconv.Atoi(version) // the pattern leaves only what fits
-	}
-	return key, nil
 }
 
 // A vaultDescription is what the transit engine tells of a key.
@@ -147,10 +104,10 @@ func (d *vaultDescription) public(version int, alg policy.Algorithm) (*PublicKey
 	return ParsePublicKey([]byte(half.PublicKey), alg)
 }
 
-func (v *vault) describe(ctx context.Context) (*vaultDescription, error) {
+func (k *vaultKey) describe(ctx context.Context) (*vaultDescription, error) {
 	var d vaultDescription
-	request := vaultRequest{op: "public_key", method: http.MethodGet, path: v.key.mount + "/keys/" + v.key.name}
-	err := v.server.do(ctx, request, func(a *vaultAnswer) error {
+	request := vaultRequest{op: "public_key", method: http.MethodGet, path: k.ref.mount + "/keys/" + k.ref.name}
+	err := k.server.do(ctx, request, func(a *vaultAnswer) error {
 		d = vaultDescription{}
 		return decodeVault(a.Data, &d)
 	})
@@ -158,22 +115,22 @@ func (v *vault) describe(ctx context.Context) (*vaultDescription, error) {
 }
 
 // fetch implements fetcher.
-func (v *vault) fetch(ctx context.Context) (*PublicKey, error) {
-	d, err := v.describe(ctx)
+func (k *vaultKey) fetch(ctx context.Context) (*PublicKey, error) {
+	d, err := k.describe(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return d.public(v.version, v.public.Algorithm())
+	return d.public(k.version, k.public.Algorithm())
 }
 
 // Sign waits while an earlier request of this key is under way, and then shares
 // one with everybody else who waited.
-func (v *vault) Sign(ctx context.Context, message []byte) ([]byte, error) {
-	digest, err := v.public.digest(message)
+func (k *vaultKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	digest, err := k.public.digest(message)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the message: %w", err)
 	}
-	return v.batches.sign(ctx, digest)
+	return k.batches.sign(ctx, digest)
 }
 
 // A vaultSignRequest always is a batch, even of one: an error of an item then
@@ -199,10 +156,10 @@ type vaultOutput struct {
 
 // signAll signs digests in one request. It returns one result for each, or an
 // error that is everybody's.
-func (v *vault) signAll(ctx context.Context, digests [][]byte) ([]vaultResult, error) {
-	alg := v.public.Algorithm()
+func (k *vaultKey) signAll(ctx context.Context, digests [][]byte) ([]vaultResult, error) {
+	alg := k.public.Algorithm()
 	hash := "sha2-" + strconv.Itoa(8*alg.Hash().Size())
-	body := vaultSignRequest{Prehashed: true, Version: v.version, Marshaling: "asn1"}
+	body := vaultSignRequest{Prehashed: true, Version: k.version, Marshaling: "asn1"}
 	switch alg.Family() {
 	case policy.RSAPSS:
 		body.Algorithm, body.SaltLength = "pss", "hash"
@@ -212,11 +169,11 @@ func (v *vault) signAll(ctx context.Context, digests [][]byte) ([]vaultResult, e
 	for _, digest := range digests {
 		body.Batch = append(body.Batch, vaultInput{digest})
 	}
-	path := v.key.mount + "/sign/" + v.key.name + "/" + hash
+	path := k.ref.mount + "/sign/" + k.ref.name + "/" + hash
 	var results []vaultResult
-	err := v.server.do(ctx, vaultRequest{op: "sign", method: http.MethodPost, path: path, body: body}, func(a *vaultAnswer) error {
+	err := k.server.do(ctx, vaultRequest{op: "sign", method: http.MethodPost, path: path, body: body}, func(a *vaultAnswer) error {
 		var err error
-		results, err = v.results(a, len(digests))
+		results, err = k.results(a, len(digests))
 		return err
 	})
 	return results, err
@@ -224,7 +181,7 @@ func (v *vault) signAll(ctx context.Context, digests [][]byte) ([]vaultResult, e
 
 // results reads the answer for n digests. An error that all of them have in
 // common is the request's.
-func (v *vault) results(a *vaultAnswer, n int) ([]vaultResult, error) {
+func (k *vaultKey) results(a *vaultAnswer, n int) ([]vaultResult, error) {
 	var data struct {
 		Results []vaultOutput `json:"batch_results"`
 	}
@@ -237,7 +194,7 @@ func (v *vault) results(a *vaultAnswer, n int) ([]vaultResult, error) {
 	results := make([]vaultResult, n)
 	failed := 0
 	for i, output := range data.Results {
-		signature, err := v.signature(output)
+		signature, err := k.signature(output)
 		results[i] = vaultResult{signature, err}
 		if err != nil {
 			failed++
@@ -250,7 +207,7 @@ func (v *vault) results(a *vaultAnswer, n int) ([]vaultResult, error) {
 }
 
 // signature takes the signature out of "vault:vN:BASE64".
-func (v *vault) signature(output vaultOutput) ([]byte, error) {
+func (k *vaultKey) signature(output vaultOutput) ([]byte, error) {
 	if output.Error != "" {
 		return nil, &StoreError{Kind: vaultKind(http.StatusBadRequest, output.Error), Message: output.Error}
 	}
@@ -258,7 +215,7 @@ func (v *vault) signature(output vaultOutput) ([]byte, error) {
 	if len(parts) != 3 {
 		return nil, &StoreError{Kind: ErrUnavailable, Message: "the signature is not of the form vault:vN:BASE64"}
 	}
-	if want := "v" + strconv.Itoa(v.version); parts[1] != want || output.Version != 0 && output.Version != v.version {
+	if want := "v" + strconv.Itoa(k.version); parts[1] != want || output.Version != 0 && output.Version != k.version {
 		return nil, fmt.Errorf("%w: version %q signed instead of %q", ErrKeyMismatch, plain(parts[1]), want)
 	}
 	signature, err := base64.StdEncoding.DecodeString(parts[2])
@@ -269,14 +226,14 @@ func (v *vault) signature(output vaultOutput) ([]byte, error) {
 }
 
 // Public implements Signer.
-func (v *vault) Public() *PublicKey { return v.public }
+func (k *vaultKey) Public() *PublicKey { return k.public }
 
 // Version implements Signer.
-func (v *vault) Version() string { return strconv.Itoa(v.version) }
+func (k *vaultKey) Version() string { return strconv.Itoa(k.version) }
 
 // Close ends the request under way, if there is one, and waits for its end.
-func (v *vault) Close() error {
-	v.batches.close()
+func (k *vaultKey) Close() error {
+	k.batches.close()
 	return nil
 }
 

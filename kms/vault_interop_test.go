@@ -136,7 +136,7 @@ func (v *realVault) createKey(t *testing.T, path, kind string) {
 // store returns a store that logs in with the root token.
 func (v *realVault) store(t *testing.T) *kms.Store {
 	t.Helper()
-	return newVaultStore(t, v.config(t))
+	return newStore(t, v.config(t))
 }
 
 func (v *realVault) config(t *testing.T) kms.StoreConfig {
@@ -204,13 +204,13 @@ func (v *realVault) rotation(t *testing.T) {
 		}
 		v.must(t, http.MethodPost, path+"/config", map[string]any{"min_encryption_version": 2})
 		_, err := before.Sign(t.Context(), payload)
-		wantVaultError(t, err, kms.ErrKeyState, "less than the minimum")
-		wantVaultError(t, vaultOpenFails(t, cfg), kms.ErrKeyState, "min_encryption_version is 2")
+		wantError(t, err, kms.ErrKeyState, "less than the minimum")
+		wantError(t, vaultOpenFails(t, cfg), kms.ErrKeyState, "min_encryption_version is 2")
 		v.must(t, http.MethodPost, path+"/config", map[string]any{"min_decryption_version": 2})
 		v.must(t, http.MethodPost, path+"/trim", map[string]any{"min_available_version": 2})
-		wantVaultError(t, vaultOpenFails(t, cfg), kms.ErrNotFound, "has no version 1; the latest is 2")
+		wantError(t, vaultOpenFails(t, cfg), kms.ErrNotFound, "has no version 1; the latest is 2")
 		_, err = before.Sign(t.Context(), payload)
-		wantVaultError(t, err, kms.ErrKeyState)
+		wantError(t, err, kms.ErrKeyState)
 		sign(t, after, payload)
 	}
 }
@@ -219,26 +219,26 @@ func (v *realVault) keyStates(t *testing.T) {
 	store := v.store(t)
 	for _, kind := range []string{"aes256-gcm96", "ed25519", "ecdsa-p521"} {
 		v.createKey(t, "transit/keys/"+kind, kind)
-		wantVaultError(t, vaultOpenFails(t, kms.Config{URI: "openbao://" + kind, Store: store}), kms.ErrKeyMismatch, kind)
+		wantError(t, vaultOpenFails(t, kms.Config{URI: "openbao://" + kind, Store: store}), kms.ErrKeyMismatch, kind)
 	}
 	for _, uri := range []string{"openbao://absent", "openbao://nowhere/absent"} {
-		wantVaultError(t, vaultOpenFails(t, kms.Config{URI: uri, Store: store}), kms.ErrNotFound, "HTTP 404")
+		wantError(t, vaultOpenFails(t, kms.Config{URI: uri, Store: store}), kms.ErrNotFound, "HTTP 404")
 	}
 	v.createKey(t, "transit/keys/doomed", "ecdsa-p256")
 	s := openConfig(t, kms.Config{URI: "openbao://doomed", Store: store})
 	v.must(t, http.MethodDelete, "transit/keys/doomed/soft-delete", nil)
 	_, err := s.Sign(t.Context(), payload)
-	wantVaultError(t, err, kms.ErrKeyState, "soft-deleted")
-	wantVaultError(t, vaultOpenFails(t, kms.Config{URI: "openbao://doomed", Store: store}), kms.ErrKeyState, "soft-deleted")
+	wantError(t, err, kms.ErrKeyState, "soft-deleted")
+	wantError(t, vaultOpenFails(t, kms.Config{URI: "openbao://doomed", Store: store}), kms.ErrKeyState, "soft-deleted")
 	v.must(t, http.MethodPost, "transit/keys/doomed/soft-delete-restore", nil)
 	sign(t, s, payload)
 	v.must(t, http.MethodPost, "transit/keys/doomed/config", map[string]any{"deletion_allowed": true})
 	v.must(t, http.MethodDelete, "transit/keys/doomed", nil)
 	_, err = s.Sign(t.Context(), payload)
-	wantVaultError(t, err, kms.ErrNotFound, "signing key not found")
+	wantError(t, err, kms.ErrNotFound, "signing key not found")
 	v.createKey(t, "transit/keys/doomed", "ecdsa-p256") // another key behind the same version
 	_, err = s.Sign(t.Context(), payload)
-	wantVaultError(t, err, kms.ErrKeyMismatch, "opened with fingerprint")
+	wantError(t, err, kms.ErrKeyMismatch, "opened with fingerprint")
 }
 
 // role makes an AppRole that may sign with one key, and returns how to log in.
@@ -262,20 +262,20 @@ func (v *realVault) appRole(t *testing.T) {
 	v.createKey(t, "transit/keys/release", "ecdsa-p256")
 	v.createKey(t, "transit/keys/other", "ecdsa-p256")
 	cfg := kms.StoreConfig{Endpoint: v.address, Auth: v.role(t, "sealwright", "release", map[string]any{})}
-	store := newVaultStore(t, cfg)
+	store := newStore(t, cfg)
 	sign(t, openConfig(t, kms.Config{URI: "openbao://release", Store: store}), payload)
 	err := vaultOpenFails(t, kms.Config{URI: "openbao://other", Store: store})
-	wantVaultError(t, err, kms.ErrDenied, "HTTP 403", "permission denied")
+	wantError(t, err, kms.ErrDenied, "HTTP 403", "permission denied")
 
 	cfg.Auth.SecretIDFile = writeFile(t, []byte("hunter2"))
-	err = vaultOpenFails(t, kms.Config{URI: "openbao://release", Store: newVaultStore(t, cfg)})
-	wantVaultError(t, err, kms.ErrDenied, "logging in")
+	err = vaultOpenFails(t, kms.Config{URI: "openbao://release", Store: newStore(t, cfg)})
+	wantError(t, err, kms.ErrDenied, "logging in")
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error has the secret: %v", err)
 	}
 	cfg.Auth = kms.Auth{TokenFile: writeFile(t, []byte("hvs.hunter2"))}
-	err = vaultOpenFails(t, kms.Config{URI: "openbao://release", Store: newVaultStore(t, cfg)})
-	wantVaultError(t, err, kms.ErrDenied, "HTTP 403")
+	err = vaultOpenFails(t, kms.Config{URI: "openbao://release", Store: newStore(t, cfg)})
+	wantError(t, err, kms.ErrDenied, "HTTP 403")
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error has the token: %v", err)
 	}
@@ -285,7 +285,7 @@ func (v *realVault) appRole(t *testing.T) {
 func (v *realVault) renewal(t *testing.T) {
 	v.createKey(t, "transit/keys/renewed", "ecdsa-p256")
 	auth := v.role(t, "renewed", "renewed", map[string]any{"token_ttl": "3s", "token_max_ttl": "6s"})
-	store := newVaultStore(t, kms.StoreConfig{Endpoint: v.address, Auth: auth})
+	store := newStore(t, kms.StoreConfig{Endpoint: v.address, Auth: auth})
 	s := openConfig(t, kms.Config{URI: "openbao://renewed", Store: store})
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -312,10 +312,10 @@ func (v *realVault) namespace(t *testing.T) {
 	v.must(t, http.MethodPost, "team-a//signing/v2/keys/release", map[string]any{"type": "ecdsa-p384"})
 	cfg := v.config(t)
 	cfg.Namespace = "team-a"
-	s := openConfig(t, kms.Config{URI: "openbao://signing/v2/release", Store: newVaultStore(t, cfg)})
+	s := openConfig(t, kms.Config{URI: "openbao://signing/v2/release", Store: newStore(t, cfg)})
 	sign(t, s, payload)
 	err := vaultOpenFails(t, kms.Config{URI: "openbao://signing/v2/release", Store: v.store(t)})
-	wantVaultError(t, err, kms.ErrNotFound)
+	wantError(t, err, kms.ErrNotFound)
 }
 
 func (v *realVault) batches(t *testing.T) {
@@ -344,7 +344,7 @@ func (v *realVault) rateLimit(t *testing.T) {
 	s := openConfig(t, kms.Config{URI: "openbao://limited", Store: store})
 	v.must(t, http.MethodPost, "sys/quotas/rate-limit/transit", map[string]any{"path": "transit/", "rate": 3, "interval": "1s"})
 	for range 8 {
-		if _, err := s.Sign(vaultContext(t, time.Minute), payload); err != nil {
+		if _, err := s.Sign(deadline(t, time.Minute), payload); err != nil {
 			t.Error(err)
 		}
 	}
@@ -361,7 +361,7 @@ func (v *realVault) sealed(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			_, err := s.Sign(vaultContext(t, 3*time.Second), payload)
+			_, err := s.Sign(deadline(t, 3*time.Second), payload)
 			if !errors.Is(err, kms.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, want ErrUnavailable or the deadline", err)
 			}

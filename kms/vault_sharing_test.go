@@ -20,7 +20,7 @@ import (
 // gate lets requests for signatures wait until it is opened.
 func gate(server *vaulttest.Server) (opened chan struct{}) {
 	opened = make(chan struct{})
-	server.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	server.Intercept(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
 		if vaultSigning(r) {
 			select {
 			case <-opened:
@@ -36,7 +36,7 @@ func gate(server *vaulttest.Server) (opened chan struct{}) {
 func TestVaultCallersShareRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, cfg := vaultWorld(t)
-		store := newVaultStore(t, cfg)
+		store := newStore(t, cfg)
 		s := openConfig(t, kms.Config{URI: "hashivault://release", Store: store})
 		sign(t, s, payload) // who is alone does not wait for others
 		opened := gate(server)
@@ -72,11 +72,11 @@ func TestVaultCallersShareRequests(t *testing.T) {
 func TestVaultOneOfManyFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, cfg := vaultWorld(t)
-		store := newVaultStore(t, cfg)
+		store := newStore(t, cfg)
 		s := openConfig(t, kms.Config{URI: "hashivault://release", Store: store})
 		opened := gate(server)
 		results := 0
-		server.Alter(func(o *vaulttest.Output) {
+		server.Bend(func(o *vaulttest.Output) {
 			if results++; results == 3 {
 				*o = vaulttest.Output{Error: "refusing to use soft-deleted key"}
 			}
@@ -97,7 +97,7 @@ func TestVaultOneOfManyFails(t *testing.T) {
 		for range 10 {
 			if err := <-errs; err != nil {
 				failed++
-				wantVaultError(t, err, kms.ErrKeyState, "soft-deleted")
+				wantError(t, err, kms.ErrKeyState, "soft-deleted")
 			}
 		}
 		if failed != 1 || requestsTo(store, "sign") != 2 {
@@ -112,7 +112,8 @@ func TestVaultCallersLeave(t *testing.T) {
 		server, cfg := vaultWorld(t)
 		s := openVaultKey(t, cfg, "hashivault://release")
 		opened := gate(server)
-		impatient, cancel := context.WithCancel(t.Context())
+		first, leaveFirst := context.WithCancel(t.Context())
+		impatient, leave := context.WithCancel(t.Context())
 		type outcome struct {
 			impatient bool
 			err       error
@@ -120,7 +121,10 @@ func TestVaultCallersLeave(t *testing.T) {
 		outcomes := make(chan outcome, 10)
 		for i := range 10 {
 			ctx, leaves := t.Context(), i%2 == 0 // the first one has its request under way
-			if leaves {
+			switch {
+			case i == 0:
+				ctx = first
+			case leaves:
 				ctx = impatient
 			}
 			go func() {
@@ -129,7 +133,10 @@ func TestVaultCallersLeave(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		cancel()
+		// Those who wait leave before the next request is made up.
+		leave()
+		synctest.Wait()
+		leaveFirst()
 		for range 5 {
 			if o := <-outcomes; !o.impatient || !errors.Is(o.err, context.Canceled) {
 				t.Errorf("got %v, want those to leave whose context ended", o)
@@ -154,10 +161,10 @@ func TestVaultOthersBehindAHungRequest(t *testing.T) {
 		server, cfg := vaultWorld(t)
 		s := openVaultKey(t, cfg, "hashivault://release")
 		first := true
-		server.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		server.Intercept(func(_ string, w http.ResponseWriter, r *http.Request) bool {
 			if hangs := first; hangs {
 				first = false
-				vaultHangs(w, r)
+				hang(w, r)
 				return true
 			}
 			return false
@@ -166,7 +173,7 @@ func TestVaultOthersBehindAHungRequest(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() {
-				if _, err := s.Sign(vaultContext(t, time.Minute), payload); err != nil {
+				if _, err := s.Sign(deadline(t, time.Minute), payload); err != nil {
 					t.Error(err)
 				}
 			})
@@ -182,7 +189,7 @@ func TestVaultOthersBehindAHungRequest(t *testing.T) {
 func TestVaultAlgorithmsDoNotMix(t *testing.T) {
 	server, cfg := startVault(t)
 	server.CreateKey(t, "transit/rsa", "rsa-2048")
-	store := newVaultStore(t, cfg)
+	store := newStore(t, cfg)
 	var wg sync.WaitGroup
 	for _, alg := range []policy.Algorithm{policy.RSAPSSSHA256, policy.RSAPKCS1SHA256, policy.RSAPSSSHA512} {
 		s := openConfig(t, kms.Config{URI: "hashivault://rsa", Store: store, Algorithm: alg})
@@ -200,7 +207,7 @@ func TestVaultAlgorithmsDoNotMix(t *testing.T) {
 func TestVaultClosesUnderAHungRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, cfg := vaultWorld(t)
-		s, err := kms.Open(t.Context(), kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
+		s, err := kms.Open(t.Context(), kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,8 +246,8 @@ func BenchmarkVault(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/away=%s/callers=%d", k.kind, k.away, callers), func(b *testing.B) {
 				server, cfg := startVault(b)
 				server.CreateKey(b, "transit/bench", k.kind)
-				server.Intercept(func(http.ResponseWriter, *http.Request) bool { time.Sleep(k.away); return false })
-				s := openConfig(b, kms.Config{URI: "hashivault://bench", Store: newVaultStore(b, cfg), Algorithm: k.alg})
+				server.Intercept(func(string, http.ResponseWriter, *http.Request) bool { time.Sleep(k.away); return false })
+				s := openConfig(b, kms.Config{URI: "hashivault://bench", Store: newStore(b, cfg), Algorithm: k.alg})
 				b.ResetTimer()
 				signByMany(b, s, b.N, callers)
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sig/s")

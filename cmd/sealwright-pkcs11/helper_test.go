@@ -224,7 +224,7 @@ func TestHelperIsKilledWhileItSigns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	p.signal(t, syscall.SIGSTOP)
+	p.freeze(t)
 	proxy.forget()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()

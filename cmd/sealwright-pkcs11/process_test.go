@@ -149,6 +149,17 @@ func (p *helper) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
+// freeze stops the helper's process, and waits until it stands still: a busy
+// machine delivers the signal late.
+func (p *helper) freeze(t testing.TB) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("stopping the helper: %v, status %v", err, status)
+	}
+}
+
 // store returns the key store that the helper is.
 func (p *helper) store(t testing.TB) *kms.Store {
 	t.Helper()

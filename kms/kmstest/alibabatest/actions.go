@@ -5,12 +5,12 @@ import (
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // act does what an action of the API does.
 func (s *Server) act(action string, param func(string) string) (map[string]any, *refusal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	k, no := s.find(param("KeyId"))
 	if no != nil {
 		return nil, no
@@ -28,8 +28,8 @@ func (s *Server) act(action string, param func(string) string) (map[string]any, 
 	default:
 		no = refuse(404, "InvalidAction.NotFound", "Specified api is not found, please check your url and method.")
 	}
-	if no == nil && s.lie != nil {
-		s.lie(action, answer)
+	if no == nil {
+		s.Altered(action, answer)
 	}
 	return answer, no
 }
@@ -103,11 +103,11 @@ func (k *key) public(id string) (map[string]any, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	text, err := publicPEM(v.pair)
+	text, err := loopback.PublicPEM(v.pair)
 	if err != nil {
 		return nil, refuse(500, "InternalFailure", err.Error())
 	}
-	return map[string]any{"KeyId": k.id, "KeyVersionId": v.id, "PublicKey": text}, nil
+	return map[string]any{"KeyId": k.id, "KeyVersionId": v.id, "PublicKey": string(text)}, nil
 }
 
 func (k *key) sign(id, algorithm, digest string) (map[string]any, *refusal) {

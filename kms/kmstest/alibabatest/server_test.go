@@ -41,7 +41,7 @@ func generated(t *testing.T, s *Server, secret string) *kms.Client {
 // What the server says is what Alibaba's generated package understands.
 func TestGeneratedClient(t *testing.T) {
 	s := New(t)
-	id := s.AddKey(t, "EC_P256")
+	id := s.CreateKey(t, "EC_P256")
 	client := generated(t, s, Secret)
 	described, err := client.DescribeKey(&kms.DescribeKeyRequest{KeyId: &id})
 	if err != nil {
@@ -70,7 +70,7 @@ func TestGeneratedClient(t *testing.T) {
 
 func TestGeneratedClientIsRefused(t *testing.T) {
 	s := New(t)
-	id := s.AddKey(t, "EC_P256")
+	id := s.CreateKey(t, "EC_P256")
 	if _, err := generated(t, s, "another").DescribeKey(&kms.DescribeKeyRequest{KeyId: &id}); err == nil {
 		t.Error("a wrong secret was let in")
 	}

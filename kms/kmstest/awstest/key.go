@@ -1,39 +1,22 @@
 package awstest
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	_ "crypto/sha256" // the hashes that algorithms names
-	_ "crypto/sha512"
 	"fmt"
-	"net/http"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
-func generate(spec string) (crypto.Signer, error) {
-	switch spec {
-	case "ECC_NIST_P256":
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "ECC_NIST_P384":
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case "RSA_2048":
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case "RSA_3072":
-		return rsa.GenerateKey(rand.Reader, 3072)
-	case "RSA_4096":
-		return rsa.GenerateKey(rand.Reader, 4096)
-	case "SM2":
-		return sm2.GenerateKey(rand.Reader)
-	}
-	return nil, fmt.Errorf("key spec %q; allowed: ECC_NIST_P256, ECC_NIST_P384, RSA_2048, RSA_3072, RSA_4096, SM2", spec)
+// kindOf is the kind of key that a key spec names.
+func kindOf(spec string) string {
+	return map[string]string{
+		"ECC_NIST_P256": "P-256", "ECC_NIST_P384": "P-384", "SM2": "SM2",
+		"RSA_2048": "RSA-2048", "RSA_3072": "RSA-3072", "RSA_4096": "RSA-4096",
+	}[spec]
 }
 
 // algorithms is what a key of the spec can do, PKCS#1 v1.5 first, so that whoever
@@ -93,38 +76,13 @@ func (k *key) sign(arn string, in input) (map[string]any, *refusal) {
 	if in.MessageType != "DIGEST" || !slices.Contains(algorithms(k.spec), in.SigningAlgorithm) {
 		return nil, &refusal{"InvalidKeyUsageException", "Algorithm " + in.SigningAlgorithm + " is incompatible with key spec " + k.spec + "."}
 	}
-	hash := hashOf(in.SigningAlgorithm)
-	size := 32 // SM3
-	if hash != 0 {
-		size = hash.Size()
-	}
-	if len(in.Message) != size {
+	alg := loopback.Algorithm{Hash: loopback.HashOf(in.SigningAlgorithm), PSS: strings.HasPrefix(in.SigningAlgorithm, "RSASSA_PSS")}
+	if len(in.Message) != alg.Size() {
 		return nil, &refusal{"ValidationException", fmt.Sprintf("Digest is invalid length for algorithm %s.", in.SigningAlgorithm)}
 	}
-	var opts crypto.SignerOpts = hash
-	if strings.HasPrefix(in.SigningAlgorithm, "RSASSA_PSS") {
-		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
-	}
-	signature, err := k.private.Sign(rand.Reader, in.Message, opts)
+	signature, err := alg.Sign(k.private, in.Message)
 	if err != nil {
 		return nil, &refusal{"KMSInternalException", err.Error()}
 	}
 	return map[string]any{"KeyId": arn, "Signature": signature, "SigningAlgorithm": in.SigningAlgorithm}, nil
-}
-
-func hashOf(algorithm string) crypto.Hash {
-	switch {
-	case strings.HasSuffix(algorithm, "SHA_256"):
-		return crypto.SHA256
-	case strings.HasSuffix(algorithm, "SHA_384"):
-		return crypto.SHA384
-	case strings.HasSuffix(algorithm, "SHA_512"):
-		return crypto.SHA512
-	}
-	return 0
-}
-
-// Throttle answers that there were too many requests.
-func Throttle(w http.ResponseWriter) {
-	WriteError(w, http.StatusBadRequest, "ThrottlingException", "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
 }

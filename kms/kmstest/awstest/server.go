@@ -5,17 +5,14 @@ package awstest
 
 import (
 	"crypto"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // What the server is and accepts at first.
@@ -26,18 +23,13 @@ const (
 	account   = "123456789012"
 )
 
-// A Server is a loopback AWS KMS. It is safe for concurrent use.
+// A Server is a loopback AWS KMS. What Intercept sees is signed well.
 type Server struct {
-	// URL is the endpoint.
-	URL string
-
-	mu        sync.Mutex
-	keys      map[string]*key   // by ARN
-	aliases   map[string]string // alias/NAME to ARN
-	secrets   map[string]secret // by access key id
-	calls     map[string]int
-	intercept func(op string, w http.ResponseWriter, r *http.Request) bool
-	alter     func(op string, answer map[string]any)
+	*loopback.Server
+	made    loopback.Keys
+	keys    map[string]*key   // by ARN
+	aliases map[string]string // alias/NAME to ARN
+	secrets map[string]secret // by access key id
 }
 
 // A secret is what belongs to an access key id.
@@ -46,13 +38,18 @@ type secret struct{ key, token string }
 // New starts a server that ends with the test.
 func New(tb testing.TB) *Server {
 	tb.Helper()
+	s := Offline()
+	s.Start(tb)
+	return s
+}
+
+// Offline returns a server without a network.
+func Offline() *Server {
 	s := &Server{
-		keys: map[string]*key{}, aliases: map[string]string{}, calls: map[string]int{},
+		keys: map[string]*key{}, aliases: map[string]string{},
 		secrets: map[string]secret{AccessKey: {key: SecretKey}},
 	}
-	listener := httptest.NewServer(s)
-	tb.Cleanup(listener.Close)
-	s.URL = listener.URL
+	s.Server = loopback.New(s.serve)
 	return s
 }
 
@@ -60,103 +57,53 @@ func New(tb testing.TB) *Server {
 // ECC_NIST_P256, and returns its ARN.
 func (s *Server) CreateKey(tb testing.TB, spec string) string {
 	tb.Helper()
-	private, err := generate(spec)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	arn := fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", Region, account, uuid())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[arn] = &key{spec: spec, private: private, usage: "SIGN_VERIFY", state: "Enabled"}
+	arn := fmt.Sprintf("arn:aws:kms:%s:%s:key/%s", Region, account, loopback.UUID())
+	made := &key{spec: spec, private: s.made.New(tb, kindOf(spec)), usage: "SIGN_VERIFY", state: "Enabled"}
+	s.Do(func() { s.keys[arn] = made })
 	return arn
 }
 
 // Replace puts new key material behind arn, which AWS never does.
 func (s *Server) Replace(tb testing.TB, arn string) {
 	tb.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	private, err := generate(s.keys[arn].spec)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.keys[arn].private = private
+	s.Do(func() { s.keys[arn].private = s.made.New(tb, kindOf(s.keys[arn].spec)) })
 }
 
 // SetAlias points alias/NAME to arn.
-func (s *Server) SetAlias(alias, arn string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.aliases[alias] = arn
-}
+func (s *Server) SetAlias(alias, arn string) { s.Do(func() { s.aliases[alias] = arn }) }
 
 // SetState puts a key into a state: Enabled, Disabled, PendingDeletion.
-func (s *Server) SetState(arn, state string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[arn].state = state
-}
+func (s *Server) SetState(arn, state string) { s.Do(func() { s.keys[arn].state = state }) }
 
 // SetUsage says what a key is for: SIGN_VERIFY, ENCRYPT_DECRYPT.
-func (s *Server) SetUsage(arn, usage string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[arn].usage = usage
-}
+func (s *Server) SetUsage(arn, usage string) { s.Do(func() { s.keys[arn].usage = usage }) }
 
 // SetSecret makes key the one secret of the access key id from now on.
-func (s *Server) SetSecret(id, key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.secrets[id] = secret{key: key}
-}
-
-// Intercept has f see each request that is signed well, named by its operation,
-// before it is answered; f returns whether it has answered it.
-func (s *Server) Intercept(f func(op string, w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = f
-}
-
-// Alter has f change good answers before they are sent.
-func (s *Server) Alter(f func(op string, answer map[string]any)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alter = f
-}
-
-// Calls returns how often an operation was asked for.
-func (s *Server) Calls(op string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[op]
-}
+func (s *Server) SetSecret(id, key string) { s.Do(func() { s.secrets[id] = secret{key: key} }) }
 
 // WriteError answers as AWS JSON 1.1 does.
 func WriteError(w http.ResponseWriter, status int, code, message string) {
 	write(w, status, map[string]any{"__type": code, "message": message})
 }
 
-func write(w http.ResponseWriter, status int, answer map[string]any) {
-	body, err := json.Marshal(answer)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(err.Error())
-	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Requestid", uuid())
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may have left
+// Throttle answers that there were too many requests.
+func Throttle(w http.ResponseWriter) {
+	WriteError(w, http.StatusBadRequest, "ThrottlingException", "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.")
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-	if err != nil {
+func write(w http.ResponseWriter, status int, answer map[string]any) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amzn-Requestid", loopback.UUID())
+	loopback.WriteJSON(w, status, answer)
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+	if r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
+		s.serveSTS(w, r, string(body))
 		return
 	}
-	if r.Header.Get("Content-Type") == "application/x-www-form-urlencoded" {
-		s.serveSTS(w, string(body))
+	if strings.HasPrefix(r.URL.Path, "/latest/") {
+		s.serveIMDS(w, r)
 		return
 	}
 	op, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
@@ -164,15 +111,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, http.StatusBadRequest, "UnknownOperationException", "")
 		return
 	}
-	s.mu.Lock()
-	s.calls[op]++
-	intercept := s.intercept
-	s.mu.Unlock()
 	if refused := s.authenticate(r, body, time.Now()); refused != nil {
 		WriteError(w, http.StatusBadRequest, refused.code, refused.message)
 		return
 	}
-	if intercept != nil && intercept(op, w, r) {
+	if s.Intercepted(op, w, r) {
 		return
 	}
 	var in input
@@ -180,17 +123,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, http.StatusBadRequest, "SerializationException", err.Error())
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	answer, refused := s.answer(op, in)
-	if refused != nil {
-		WriteError(w, http.StatusBadRequest, refused.code, refused.message)
-		return
-	}
-	if s.alter != nil {
-		s.alter(op, answer)
-	}
-	write(w, http.StatusOK, answer)
+	s.Do(func() {
+		answer, refused := s.answer(op, in)
+		if refused != nil {
+			WriteError(w, http.StatusBadRequest, refused.code, refused.message)
+			return
+		}
+		s.Altered(op, answer)
+		write(w, http.StatusOK, answer)
+	})
 }
 
 // An input has the fields of all requests.
@@ -229,13 +170,6 @@ func (s *Server) find(id string) (string, *key) {
 	}
 	arn := prefix + "key/" + strings.TrimPrefix(id, "key/")
 	return arn, s.keys[arn]
-}
-
-func uuid() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	h := hex.EncodeToString(b[:])
-	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
 }
 
 // A key is a key of AWS KMS.

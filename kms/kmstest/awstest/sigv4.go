@@ -25,9 +25,9 @@ func (s *Server) authenticate(r *http.Request, body []byte, now time.Time) *refu
 		return &refusal{"MissingAuthenticationTokenException", "Missing Authentication Token"}
 	}
 	id, date, region, service, signed, signature := given[1], given[2], given[3], given[4], given[5], given[6]
-	s.mu.Lock()
-	owner, known := s.secrets[id]
-	s.mu.Unlock()
+	var owner secret
+	var known bool
+	s.Do(func() { owner, known = s.secrets[id] })
 	if !known || owner.token != r.Header.Get("X-Amz-Security-Token") {
 		return &refusal{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	}

@@ -11,7 +11,10 @@ import (
 const WebIdentityToken = "a.workload.token"
 
 // serveSTS is as much of STS as a pod with a role needs.
-func (s *Server) serveSTS(w http.ResponseWriter, body string) {
+func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, body string) {
+	if s.Intercepted("AssumeRoleWithWebIdentity", w, r) {
+		return
+	}
 	form, err := url.ParseQuery(body)
 	w.Header().Set("Content-Type", "text/xml")
 	if err != nil || form.Get("Action") != "AssumeRoleWithWebIdentity" || form.Get("WebIdentityToken") != WebIdentityToken {
@@ -19,11 +22,7 @@ func (s *Server) serveSTS(w http.ResponseWriter, body string) {
 		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>The token is not valid</Message></Error></ErrorResponse>`)
 		return
 	}
-	id, key, token := "ASIAEXAMPLE"+uuid()[:8], uuid(), uuid()
-	s.mu.Lock()
-	s.calls["AssumeRoleWithWebIdentity"]++
-	s.secrets[id] = secret{key: key, token: token}
-	s.mu.Unlock()
+	id, key, token := s.session()
 	_, _ = fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>
 <AccessKeyId>%s</AccessKeyId><SecretAccessKey>%s</SecretAccessKey><SessionToken>%s</SessionToken><Expiration>%s</Expiration>
 </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,

@@ -5,17 +5,14 @@ package azuretest
 
 import (
 	"crypto"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // What the authority knows at first.
@@ -30,38 +27,30 @@ const (
 	resource       = "https://vault.azure.net"
 )
 
-// A Server is a loopback Azure Key Vault and authority. It is safe for
-// concurrent use.
+// A Server is a loopback Azure Key Vault and authority. What Intercept sees of
+// the vault's ("key", "sign") has a good token; it sees "token" too.
 type Server struct {
-	// URL is the endpoint of the vault and the authority; it is https.
-	URL string
-	// CA is the PEM certificate that vouches for it.
-	CA []byte
-
-	mu        sync.Mutex
+	*loopback.Server
+	made      loopback.Keys
 	keys      map[string][]*version // by name, oldest first
 	tokens    map[string]bool
 	clients   map[string]crypto.PublicKey // by the thumbprint of their certificate
 	secret    string
-	challenge string
-	calls     map[string]int
-	intercept func(op string, w http.ResponseWriter, r *http.Request) bool
-	alter     func(op string, answer map[string]any)
+	challenge *string // nil: the usual one
 }
 
-// New starts a server that ends with the test.
+// New starts a server, with HTTPS, that ends with the test.
 func New(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{
-		keys: map[string][]*version{}, tokens: map[string]bool{}, clients: map[string]crypto.PublicKey{},
-		secret: Secret, calls: map[string]int{},
-	}
-	listener := httptest.NewUnstartedServer(s)
-	listener.StartTLS()
-	tb.Cleanup(listener.Close)
-	s.URL = listener.URL
-	s.challenge = fmt.Sprintf(`Bearer authorization="%s/%s", resource="%s"`, s.URL, Tenant, resource)
-	s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: listener.Certificate().Raw})
+	s := Offline()
+	s.StartTLS(tb)
+	return s
+}
+
+// Offline returns a server without a network.
+func Offline() *Server {
+	s := &Server{keys: map[string][]*version{}, tokens: map[string]bool{}, clients: map[string]crypto.PublicKey{}, secret: Secret}
+	s.Server = loopback.New(s.serve)
 	return s
 }
 
@@ -69,14 +58,8 @@ func New(tb testing.TB) *Server {
 // its id. The kind is P-256, P-384 or RSA-2048, -3072, -4096.
 func (s *Server) CreateVersion(tb testing.TB, name, kind string) string {
 	tb.Helper()
-	private, err := generate(kind)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := &version{id: random(), private: private, enabled: true, ops: []string{"sign", "verify"}}
-	s.keys[name] = append(s.keys[name], v)
+	v := &version{id: loopback.ID(16), private: s.made.New(tb, kind), enabled: true, ops: []string{"sign", "verify"}}
+	s.Do(func() { s.keys[name] = append(s.keys[name], v) })
 	return v.id
 }
 
@@ -84,10 +67,7 @@ func (s *Server) CreateVersion(tb testing.TB, name, kind string) string {
 // never does.
 func (s *Server) Replace(tb testing.TB, name, kind string) {
 	tb.Helper()
-	private, err := generate(kind)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	private := s.made.New(tb, kind)
 	s.newest(name, func(v *version) { v.private = private })
 }
 
@@ -105,47 +85,14 @@ func (s *Server) SetValidity(name string, from, until time.Time) {
 }
 
 func (s *Server) newest(name string, change func(*version)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(s.keys[name][len(s.keys[name])-1])
+	s.Do(func() { change(s.keys[name][len(s.keys[name])-1]) })
 }
 
 // SetChallenge replaces what requests without a token are told.
-func (s *Server) SetChallenge(challenge string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.challenge = challenge
-}
+func (s *Server) SetChallenge(challenge string) { s.Do(func() { s.challenge = &challenge }) }
 
 // ForgetTokens makes all tokens invalid that were handed out.
-func (s *Server) ForgetTokens() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.tokens)
-}
-
-// Intercept has f see each request with a good token, named by its operation
-// ("key", "sign"), and each for a token ("token"), before it is answered; f
-// returns whether it has answered it.
-func (s *Server) Intercept(f func(op string, w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = f
-}
-
-// Alter has f change good answers before they are sent.
-func (s *Server) Alter(f func(op string, answer map[string]any)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alter = f
-}
-
-// Calls returns how often an operation was asked for.
-func (s *Server) Calls(op string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[op]
-}
+func (s *Server) ForgetTokens() { s.Do(func() { clear(s.tokens) }) }
 
 // WriteError answers as Key Vault does; an empty inner code is left out.
 func WriteError(w http.ResponseWriter, status int, code, inner, message string) {
@@ -153,22 +100,12 @@ func WriteError(w http.ResponseWriter, status int, code, inner, message string) 
 	if inner != "" {
 		refused["innererror"] = map[string]any{"code": inner}
 	}
-	write(w, status, map[string]any{"error": refused})
+	loopback.WriteJSON(w, status, map[string]any{"error": refused})
 }
 
 // Throttle answers that there were too many requests.
 func Throttle(w http.ResponseWriter) {
 	WriteError(w, http.StatusTooManyRequests, "Throttled", "", "Request was not processed because too many requests were received.")
-}
-
-func write(w http.ResponseWriter, status int, answer map[string]any) {
-	body, err := json.Marshal(answer)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(err.Error())
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may have left
 }
 
 var operations = []struct {
@@ -188,53 +125,57 @@ type request struct {
 	body              []byte
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-	if err != nil {
-		return
-	}
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	for _, o := range operations {
 		if match := o.path.FindStringSubmatch(r.URL.Path); match != nil && r.Method == o.method {
-			s.serve(w, r, request{o.op, match[1], match[2], body})
+			s.answer(w, r, request{o.op, match[1], match[2], body})
 			return
 		}
 	}
 	http.NotFound(w, r)
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, in request) {
-	vault := in.op == "key" || in.op == "sign"
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	s.mu.Lock()
-	known, challenge, intercept := s.tokens[token], s.challenge, s.intercept
-	if !vault || known {
-		s.calls[in.op]++
-	}
-	s.mu.Unlock()
-	if vault && !known {
-		w.Header().Set("WWW-Authenticate", challenge)
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, in request) {
+	if (in.op == "key" || in.op == "sign") && !s.known(r) {
+		w.Header().Set("WWW-Authenticate", s.challenging())
 		WriteError(w, http.StatusUnauthorized, "Unauthorized", "", "AKV10000: Request is missing a Bearer or PoP token.")
 		return
 	}
-	if intercept != nil && intercept(in.op, w, r) {
+	if s.Intercepted(in.op, w, r) {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch in.op {
-	case "discovery":
-		at := s.URL + "/" + Tenant
-		write(w, http.StatusOK, map[string]any{
-			"issuer": at + "/v2.0", "authorization_endpoint": at + "/oauth2/v2.0/authorize", "token_endpoint": at + "/oauth2/v2.0/token",
-		})
-	case "token":
-		s.serveToken(w, in.body)
-	case "managed":
-		s.serveManaged(w, r)
-	default:
-		s.serveVault(w, r, in)
-	}
+	s.Do(func() {
+		switch in.op {
+		case "discovery":
+			at := s.URL + "/" + Tenant
+			loopback.WriteJSON(w, http.StatusOK, map[string]any{
+				"issuer": at + "/v2.0", "authorization_endpoint": at + "/oauth2/v2.0/authorize", "token_endpoint": at + "/oauth2/v2.0/token",
+			})
+		case "token":
+			s.serveToken(w, in.body)
+		case "managed":
+			s.serveManaged(w, r)
+		default:
+			s.serveVault(w, r, in)
+		}
+	})
+}
+
+// known reports whether a request has a token.
+func (s *Server) known(r *http.Request) (known bool) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s.Do(func() { known = s.tokens[token] })
+	return known
+}
+
+func (s *Server) challenging() string {
+	challenge := fmt.Sprintf(`Bearer authorization="%s/%s", resource="%s"`, s.URL, Tenant, resource)
+	s.Do(func() {
+		if s.challenge != nil {
+			challenge = *s.challenge
+		}
+	})
+	return challenge
 }
 
 func (s *Server) serveVault(w http.ResponseWriter, r *http.Request, in request) {
@@ -256,10 +197,8 @@ func (s *Server) serveVault(w http.ResponseWriter, r *http.Request, in request) 
 			return
 		}
 	}
-	if s.alter != nil {
-		s.alter(in.op, answer)
-	}
-	write(w, http.StatusOK, answer)
+	s.Altered(in.op, answer)
+	loopback.WriteJSON(w, http.StatusOK, answer)
 }
 
 // find returns the version with the id, or the newest.

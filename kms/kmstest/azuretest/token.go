@@ -17,13 +17,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // CreateCertificate makes a certificate the client's only one, and returns it
 // and its private key as PEM.
 func (s *Server) CreateCertificate(tb testing.TB) []byte {
 	tb.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := s.made.RSA(2048)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -37,11 +39,11 @@ func (s *Server) CreateCertificate(tb testing.TB) []byte {
 		tb.Fatal(err)
 	}
 	thumbprint := sha256.Sum256(certificate)
-	s.mu.Lock()
-	clear(s.clients)
-	// In plain base64, which Microsoft's clients write here against RFC 7515.
-	s.clients[base64.StdEncoding.EncodeToString(thumbprint[:])] = key.Public()
-	s.mu.Unlock()
+	s.Do(func() {
+		clear(s.clients)
+		// In plain base64, which Microsoft's clients write here against RFC 7515.
+		s.clients[base64.StdEncoding.EncodeToString(thumbprint[:])] = key.Public()
+	})
 	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
 }
@@ -51,20 +53,20 @@ func (s *Server) serveToken(w http.ResponseWriter, body []byte) {
 	form, err := url.ParseQuery(string(body))
 	switch {
 	case err != nil || form.Get("grant_type") != "client_credentials" || !strings.Contains(form.Get("scope"), resource+"/.default"):
-		write(w, http.StatusBadRequest, map[string]any{"error": "invalid_request", "error_description": "AADSTS900144"})
+		loopback.WriteJSON(w, http.StatusBadRequest, map[string]any{"error": "invalid_request", "error_description": "AADSTS900144"})
 	case form.Get("client_id") != Client:
-		write(w, http.StatusBadRequest, map[string]any{"error": "unauthorized_client", "error_description": "AADSTS700016: Application was not found in the directory."})
+		loopback.WriteJSON(w, http.StatusBadRequest, map[string]any{"error": "unauthorized_client", "error_description": "AADSTS700016: Application was not found in the directory."})
 	case !s.identifies(form):
-		write(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."})
+		loopback.WriteJSON(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."})
 	default:
 		s.handOut(w)
 	}
 }
 
 func (s *Server) handOut(w http.ResponseWriter) {
-	token := random()
+	token := loopback.ID(16)
 	s.tokens[token] = true
-	write(w, http.StatusOK, map[string]any{
+	loopback.WriteJSON(w, http.StatusOK, map[string]any{
 		"access_token": token, "token_type": "Bearer", "expires_in": 3599, "resource": resource,
 	})
 }
@@ -113,7 +115,7 @@ func decode(part string, into any) error {
 // serveManaged is the endpoint of a managed identity in App Service.
 func (s *Server) serveManaged(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("X-Identity-Header") != IdentityHeader || r.URL.Query().Get("resource") != resource {
-		write(w, http.StatusBadRequest, map[string]any{"error": "invalid_request", "error_description": "who are you?"})
+		loopback.WriteJSON(w, http.StatusBadRequest, map[string]any{"error": "invalid_request", "error_description": "who are you?"})
 		return
 	}
 	s.handOut(w)

@@ -3,13 +3,9 @@ package azuretest
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	_ "crypto/sha256" // the hashes that algorithms names
-	_ "crypto/sha512"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -17,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // A version is a version of a key.
@@ -31,28 +29,6 @@ type version struct {
 type refusal struct {
 	status               int
 	code, inner, message string
-}
-
-func generate(kind string) (crypto.Signer, error) {
-	switch kind {
-	case "P-256":
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "P-384":
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case "RSA-2048":
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case "RSA-3072":
-		return rsa.GenerateKey(rand.Reader, 3072)
-	case "RSA-4096":
-		return rsa.GenerateKey(rand.Reader, 4096)
-	}
-	return nil, fmt.Errorf("kind %q; allowed: P-256, P-384, RSA-2048, RSA-3072, RSA-4096", kind)
-}
-
-func random() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
 
 func encode(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
@@ -103,8 +79,8 @@ func (v *version) sign(kid string, body []byte) (map[string]any, *refusal) {
 
 // signature is RFC 7518's: r‖s for ECDSA.
 func (v *version) signature(alg string, digest []byte) ([]byte, error) {
-	hash := map[string]crypto.Hash{"256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512}[strings.TrimLeft(alg, "EPRS")]
-	if hash == 0 || len(digest) != hash.Size() {
+	how := loopback.Algorithm{Hash: loopback.HashOf(alg), PSS: strings.HasPrefix(alg, "PS")}
+	if how.Hash == 0 || len(digest) != how.Size() {
 		return nil, fmt.Errorf("invalid length of 'value': %d bytes", len(digest))
 	}
 	if key, ok := v.private.(*ecdsa.PrivateKey); ok {
@@ -118,11 +94,8 @@ func (v *version) signature(alg string, digest []byte) ([]byte, error) {
 		size := (key.Curve.Params().BitSize + 7) / 8
 		return append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...), nil
 	}
-	switch alg[:1] {
-	case "P":
-		return v.private.Sign(rand.Reader, digest, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash})
-	case "R":
-		return v.private.Sign(rand.Reader, digest, hash)
+	if alg[:1] == "P" || alg[:1] == "R" {
+		return how.Sign(v.private, digest)
 	}
 	return nil, fmt.Errorf("key and signing algorithm are incompatible: %s", alg)
 }

@@ -6,17 +6,15 @@ package gcptest
 
 import (
 	"crypto"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // KeyRing is where keys are.
@@ -29,33 +27,32 @@ const (
 	DestroyScheduled = 4
 )
 
-// A Server is a loopback Google Cloud KMS. It is safe for concurrent use.
+// A Server is a loopback Google Cloud KMS. What Intercept sees has a good token;
+// it sees requests for tokens too ("token", "metadata").
 type Server struct {
-	// URL is the endpoint.
-	URL string
+	*loopback.Server
 	// PageSize bounds pages of versions.
 	PageSize int
 
-	mu        sync.Mutex
-	versions  map[string]*version // by resource name
-	accounts  map[string]account  // by private key id
-	tokens    map[string]bool
-	calls     map[string]int
-	metadata  bool
-	intercept func(op string, w http.ResponseWriter, r *http.Request) bool
-	alter     func(op string, answer map[string]any)
+	made     loopback.Keys
+	versions map[string]*version // by resource name
+	accounts map[string]account  // by private key id
+	tokens   map[string]bool
+	metadata bool
 }
 
 // New starts a server that ends with the test.
 func New(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{
-		PageSize: 2, versions: map[string]*version{}, accounts: map[string]account{},
-		tokens: map[string]bool{}, calls: map[string]int{},
-	}
-	listener := httptest.NewServer(s)
-	tb.Cleanup(listener.Close)
-	s.URL = listener.URL
+	s := Offline()
+	s.Start(tb)
+	return s
+}
+
+// Offline returns a server without a network.
+func Offline() *Server {
+	s := &Server{PageSize: 2, versions: map[string]*version{}, accounts: map[string]account{}, tokens: map[string]bool{}}
+	s.Server = loopback.New(s.serve)
 	return s
 }
 
@@ -69,94 +66,40 @@ type version struct {
 // CreateVersion adds the next version to a key, which is made if need be, and
 // returns its resource name. The algorithm is Google's word, for instance
 // EC_SIGN_P256_SHA256.
-func (s *Server) CreateVersion(tb testing.TB, key, algorithm string) string {
+func (s *Server) CreateVersion(tb testing.TB, key, algorithm string) (name string) {
 	tb.Helper()
-	private, err := generate(algorithm)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	parent := KeyRing + "/cryptoKeys/" + key
-	name := fmt.Sprintf("%s/cryptoKeyVersions/%d", parent, len(s.of(parent))+1)
-	s.versions[name] = &version{private, algorithm, Enabled}
+	private := s.made.New(tb, kindOf(algorithm))
+	s.Do(func() {
+		parent := KeyRing + "/cryptoKeys/" + key
+		name = fmt.Sprintf("%s/cryptoKeyVersions/%d", parent, len(s.of(parent))+1)
+		s.versions[name] = &version{private, algorithm, Enabled}
+	})
 	return name
 }
 
 // Replace puts a new key behind a version, which Google never does.
 func (s *Server) Replace(tb testing.TB, name string) {
 	tb.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	private, err := generate(s.versions[name].algorithm)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.versions[name].private = private
+	s.Do(func() { s.versions[name].private = s.made.New(tb, kindOf(s.versions[name].algorithm)) })
 }
 
 // SetState puts a version into a state.
-func (s *Server) SetState(name string, state int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.versions[name].state = state
-}
+func (s *Server) SetState(name string, state int) { s.Do(func() { s.versions[name].state = state }) }
 
 // ServeMetadata switches the metadata server on.
-func (s *Server) ServeMetadata() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.metadata = true
-}
+func (s *Server) ServeMetadata() { s.Do(func() { s.metadata = true }) }
 
 // ForgetTokens makes all tokens invalid that were handed out.
-func (s *Server) ForgetTokens() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.tokens)
-}
-
-// Intercept has f see each request with a good token, named by its operation,
-// and each for a token ("token"), before it is answered; f returns whether it
-// has answered it.
-func (s *Server) Intercept(f func(op string, w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = f
-}
-
-// Alter has f change good answers before they are sent.
-func (s *Server) Alter(f func(op string, answer map[string]any)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alter = f
-}
-
-// Calls returns how often an operation was asked for.
-func (s *Server) Calls(op string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[op]
-}
+func (s *Server) ForgetTokens() { s.Do(func() { clear(s.tokens) }) }
 
 // WriteError answers as Google's REST APIs do.
 func WriteError(w http.ResponseWriter, code int, status, message string) {
-	write(w, code, map[string]any{"error": map[string]any{"code": code, "message": message, "status": status}})
+	loopback.WriteJSON(w, code, map[string]any{"error": map[string]any{"code": code, "message": message, "status": status}})
 }
 
 // Throttle answers that there were too many requests.
 func Throttle(w http.ResponseWriter) {
 	WriteError(w, http.StatusTooManyRequests, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Asymmetric cryptographic requests'.")
-}
-
-func write(w http.ResponseWriter, status int, answer map[string]any) {
-	body, err := json.Marshal(answer)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(err.Error())
-	}
-	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may have left
 }
 
 // operations are the REST paths of what a signer needs.
@@ -172,15 +115,10 @@ var operations = []struct {
 	{"metadata", http.MethodGet, regexp.MustCompile(`^(/computeMetadata/v1/instance/service-accounts/default/token)$`)},
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-	if err != nil {
-		return
-	}
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	for _, o := range operations {
 		if match := o.path.FindStringSubmatch(r.URL.Path); match != nil && r.Method == o.method {
-			s.serve(w, r, request{o.op, match[1], r.URL.Query(), body})
+			s.admit(w, r, request{o.op, match[1], r.URL.Query(), body})
 			return
 		}
 	}
@@ -194,40 +132,34 @@ type request struct {
 	body     []byte
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, in request) {
-	s.mu.Lock()
-	s.calls[in.op]++
-	intercept := s.intercept
-	login := in.op == "token" || in.op == "metadata"
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, in request) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	known := s.tokens[token]
-	s.mu.Unlock()
-	if !login && !known {
+	known := in.op == "token" || in.op == "metadata"
+	s.Do(func() { known = known || s.tokens[token] })
+	if !known {
 		WriteError(w, http.StatusUnauthorized, "UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 access token.")
 		return
 	}
-	if intercept != nil && intercept(in.op, w, r) {
+	if s.Intercepted(in.op, w, r) {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch in.op {
-	case "token":
-		s.serveToken(w, in.body)
-		return
-	case "metadata":
-		s.serveMetadata(w, r)
-		return
-	}
-	answer, refused := s.answer(in)
-	if refused != nil {
-		WriteError(w, refused.code, refused.status, refused.message)
-		return
-	}
-	if s.alter != nil {
-		s.alter(in.op, answer)
-	}
-	write(w, http.StatusOK, answer)
+	s.Do(func() {
+		switch in.op {
+		case "token":
+			s.serveToken(w, in.body)
+			return
+		case "metadata":
+			s.serveMetadata(w, r)
+			return
+		}
+		answer, refused := s.answer(in)
+		if refused != nil {
+			WriteError(w, refused.code, refused.status, refused.message)
+			return
+		}
+		s.Altered(in.op, answer)
+		loopback.WriteJSON(w, http.StatusOK, answer)
+	})
 }
 
 type refusal struct {

@@ -2,12 +2,10 @@ package gcptest
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
@@ -16,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // An account is a service account with one key.
@@ -27,7 +27,7 @@ type account struct {
 // CreateServiceAccount returns the JSON file of a new service account's key.
 func (s *Server) CreateServiceAccount(tb testing.TB) []byte {
 	tb.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := s.made.RSA(2048)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -35,11 +35,9 @@ func (s *Server) CreateServiceAccount(tb testing.TB) []byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	id := random()
+	id := loopback.ID(20)
 	email := "signer@acme-prod.iam.gserviceaccount.com"
-	s.mu.Lock()
-	s.accounts[id] = account{email, &key.PublicKey}
-	s.mu.Unlock()
+	s.Do(func() { s.accounts[id] = account{email, &key.PublicKey} })
 	file, err := json.Marshal(map[string]string{
 		"type": "service_account", "project_id": "acme-prod", "private_key_id": id,
 		"private_key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
@@ -52,17 +50,7 @@ func (s *Server) CreateServiceAccount(tb testing.TB) []byte {
 }
 
 // ForgetServiceAccounts deletes the keys of all service accounts.
-func (s *Server) ForgetServiceAccounts() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.accounts)
-}
-
-func random() string {
-	var b [20]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
+func (s *Server) ForgetServiceAccounts() { s.Do(func() { clear(s.accounts) }) }
 
 // serveToken is RFC 7523's grant, as Google's token endpoint has it.
 func (s *Server) serveToken(w http.ResponseWriter, body []byte) {
@@ -72,7 +60,7 @@ func (s *Server) serveToken(w http.ResponseWriter, body []byte) {
 		refused = s.checkAssertion(form.Get("assertion"), time.Now())
 	}
 	if refused != "" {
-		write(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_description": refused})
+		loopback.WriteJSON(w, http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_description": refused})
 		return
 	}
 	s.handOut(w)
@@ -87,9 +75,9 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) handOut(w http.ResponseWriter) {
-	token := "ya29." + random()
+	token := "ya29." + loopback.ID(20)
 	s.tokens[token] = true
-	write(w, http.StatusOK, map[string]any{"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
+	loopback.WriteJSON(w, http.StatusOK, map[string]any{"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
 }
 
 // checkAssertion checks a JWT that a service account has signed with RS256. It

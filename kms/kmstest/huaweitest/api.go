@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // maxMessage is how long a message may be, in bytes.
@@ -20,8 +22,8 @@ type request struct {
 	Sequence    string `json:"sequence"`
 }
 
-// serve answers a request that is authentic.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, operation string, body []byte) {
+// answer answers a request that is authentic.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, operation string, body []byte) {
 	var req request
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
@@ -33,8 +35,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, operation string,
 		Refuse(http.StatusBadRequest, "KMS.0206", "Invalid sequence number.")(w, r)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.Do(func() { s.do(w, r, operation, req) })
+}
+
+func (s *Server) do(w http.ResponseWriter, r *http.Request, operation string, req request) {
 	k, refusal := s.find(req.KeyID)
 	if refusal != nil {
 		refusal(w, r)
@@ -42,7 +46,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, operation string,
 	}
 	switch operation {
 	case "describe-key":
-		write(w, http.StatusOK, map[string]any{"key_info": map[string]string{
+		loopback.WriteJSON(w, http.StatusOK, map[string]any{"key_info": map[string]string{
 			"key_id": k.id, "key_alias": "test", "key_spec": k.spec, "key_usage": k.usage, "key_state": k.state,
 			"origin": "kms", "key_rotation_enabled": "false", "default_key_flag": "0",
 		}})
@@ -79,7 +83,7 @@ func (s *Server) publicKey(w http.ResponseWriter, r *http.Request, k *key) {
 		Refuse(http.StatusInternalServerError, "KMS.0101", "KMS error.")(w, r)
 		return
 	}
-	write(w, http.StatusOK, map[string]string{"key_id": k.id, "public_key": text})
+	loopback.WriteJSON(w, http.StatusOK, map[string]string{"key_id": k.id, "public_key": text})
 }
 
 func (s *Server) sign(w http.ResponseWriter, r *http.Request, k *key, req request) {
@@ -99,7 +103,7 @@ func (s *Server) sign(w http.ResponseWriter, r *http.Request, k *key, req reques
 		Refuse(http.StatusInternalServerError, "KMS.0101", "KMS error.")(w, r)
 		return
 	}
-	write(w, http.StatusOK, map[string]string{"key_id": signing.Answered, "signature": base64.StdEncoding.EncodeToString(signature)})
+	loopback.WriteJSON(w, http.StatusOK, map[string]string{"key_id": signing.Answered, "signature": base64.StdEncoding.EncodeToString(signature)})
 }
 
 // check returns the algorithm and the bytes to be signed, or a refusal.
@@ -131,7 +135,7 @@ func check(k *key, req request) (algorithm, []byte, http.HandlerFunc) {
 		}
 	case req.MessageType != "" && req.MessageType != "DIGEST":
 		return refuse("KMS.0308", "Invalid message_type.")
-	case len(content) != alg.size:
+	case len(content) != alg.how.Size():
 		return refuse("KMS.0308", "Invalid message.")
 	}
 	return alg, content, nil

@@ -5,24 +5,18 @@
 package huaweitest
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
+	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // lockAfter is how many wrong signatures in a row lock an access key.
 const lockAfter = 5
-
-// maxRequest bounds a request that is read, in bytes.
-const maxRequest = 64 << 10
 
 // States of a key, as key_state says them.
 const (
@@ -31,22 +25,21 @@ const (
 	PendingDeletion = "4"
 )
 
-// A Server is the key store of one project. It is safe for concurrent use.
+// A Server is the key store of one project. What Intercept sees ("sign",
+// "get-publickey", "describe-key") need not be signed well.
 type Server struct {
-	URL       string // of the endpoint
+	*loopback.Server
 	Project   string // id of the only project
 	AccessKey string // of the only user at first
 	SecretKey string // of the only user at first
 
-	http      *httptest.Server
-	mu        sync.Mutex
-	keys      map[string]*key
-	aliases   map[string]string // alias/NAME to id
-	secrets   map[string]string // access key to secret key
-	wrong     map[string]int    // access key to wrong signatures in a row
-	ahead     time.Duration     // of the server's clock
-	bend      func(*Signing)
-	intercept func(operation string, w http.ResponseWriter, r *http.Request) bool
+	made    loopback.Keys
+	keys    map[string]*key
+	aliases map[string]string // alias/NAME to id
+	secrets map[string]string // access key to secret key
+	wrong   map[string]int    // access key to wrong signatures in a row
+	ahead   time.Duration     // of the server's clock
+	bend    func(*Signing)
 }
 
 // A Signing is a signature that is about to be made and that a test may bend.
@@ -56,108 +49,76 @@ type Signing struct {
 	Answered  string // id of the key that the answer names
 }
 
-// New starts a server without keys. The caller closes it.
-func New() *Server {
+// New starts a server without keys that ends with the test.
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	s := Offline()
+	s.Start(tb)
+	return s
+}
+
+// Offline returns a server without a network.
+func Offline() *Server {
 	s := &Server{
-		Project:   token(16),
-		AccessKey: strings.ToUpper(token(10)),
-		SecretKey: token(20),
+		Project:   loopback.ID(16),
+		AccessKey: strings.ToUpper(loopback.ID(10)),
+		SecretKey: loopback.ID(20),
 		keys:      map[string]*key{},
 		aliases:   map[string]string{},
 		wrong:     map[string]int{},
 	}
 	s.secrets = map[string]string{s.AccessKey: s.SecretKey}
-	s.http = httptest.NewServer(s)
-	s.URL = s.http.URL
+	s.Server = loopback.New(s.serve)
 	return s
 }
 
-// Close stops the server.
-func (s *Server) Close() { s.http.Close() }
-
-// AddKey makes a key of a key_spec and returns its id. A key_spec without a
+// CreateKey makes a key of a key_spec and returns its id. A key_spec without a
 // signing key, like AES_256, makes a key that encrypts.
-func (s *Server) AddKey(spec string) (string, error) {
-	k := &key{id: uuid(), spec: spec, usage: "SIGN_VERIFY", state: Enabled}
+func (s *Server) CreateKey(tb testing.TB, spec string) string {
+	tb.Helper()
+	k := &key{id: loopback.UUID(), spec: spec, usage: "SIGN_VERIFY", state: Enabled}
 	if spec == "AES_256" {
 		k.usage = "ENCRYPT_DECRYPT"
 	} else {
-		var err error
-		if k.private, err = generate(spec); err != nil {
-			return "", err
-		}
+		k.private = s.made.New(tb, kindOf(spec))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[k.id] = k
-	return k.id, nil
+	s.Do(func() { s.keys[k.id] = k })
+	return k.id
 }
 
 // SetAlias makes alias/NAME mean the key id.
-func (s *Server) SetAlias(alias, id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.aliases[alias] = id
-}
+func (s *Server) SetAlias(alias, id string) { s.Do(func() { s.aliases[alias] = id }) }
 
 // SetState changes the key_state of a key.
-func (s *Server) SetState(id, state string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[id].state = state
-}
+func (s *Server) SetState(id, state string) { s.Do(func() { s.keys[id].state = state }) }
 
-// Swap puts another key behind the id of a key, which the real store never does.
-func (s *Server) Swap(id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	was := s.keys[id]
-	private, err := generate(was.spec)
-	s.keys[id] = &key{id, was.spec, was.usage, was.state, private}
-	return err
+// Replace puts another key behind the id of a key, which the real store never
+// does.
+func (s *Server) Replace(tb testing.TB, id string) {
+	tb.Helper()
+	s.Do(func() { s.keys[id].private = s.made.New(tb, kindOf(s.keys[id].spec)) })
 }
 
 // SetSecret changes the secret key of the user.
-func (s *Server) SetSecret(secret string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.secrets[s.AccessKey] = secret
-}
+func (s *Server) SetSecret(secret string) { s.Do(func() { s.secrets[s.AccessKey] = secret }) }
 
 // SetClock puts the server's clock ahead of the real one.
-func (s *Server) SetClock(ahead time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ahead = ahead
-}
-
-// Intercept lets a test answer requests, which are named "sign", "get-publickey", "describe-key", instead of
-// the store: those for which intercept returns true. Several requests can be
-// intercepted at once.
-func (s *Server) Intercept(intercept func(operation string, w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = intercept
-}
+func (s *Server) SetClock(ahead time.Duration) { s.Do(func() { s.ahead = ahead }) }
 
 // Bend lets a test change every signature that is made.
-func (s *Server) Bend(change func(*Signing)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bend = change
-}
+func (s *Server) Bend(change func(*Signing)) { s.Do(func() { s.bend = change }) }
 
 // Refuse answers as KMS itself refuses.
 func Refuse(status int, code, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		write(w, status, map[string]any{"error": map[string]string{"error_code": code, "error_msg": message}})
+		loopback.WriteJSON(w, status, map[string]any{"error": map[string]string{"error_code": code, "error_msg": message}})
 	}
 }
 
 // RefuseAtGate answers as the API gateway before KMS refuses.
 func RefuseAtGate(status int, code, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		write(w, status, map[string]string{"error_code": code, "error_msg": message, "request_id": token(16)})
+		loopback.WriteJSON(w, status, map[string]string{"error_code": code, "error_msg": message, "request_id": loopback.ID(16)})
 	}
 }
 
@@ -166,28 +127,22 @@ func Throttle() http.HandlerFunc {
 	return RefuseAtGate(http.StatusTooManyRequests, "APIGW.0308", "The throttling threshold has been reached: policy user over ratelimit")
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
-	if err != nil {
-		return // the client is gone
-	}
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	operation := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	s.mu.Lock()
-	intercept := s.intercept
-	s.mu.Unlock()
-	if intercept != nil && intercept(operation, w, r) {
+	if s.Intercepted(operation, w, r) {
 		return
 	}
-	if err := s.authenticate(r, body); err != nil {
-		RefuseAtGate(http.StatusUnauthorized, "APIGW.0301", "Incorrect IAM authentication information: "+err.Error())(w, r)
+	var denied error
+	s.Do(func() { denied = s.authenticate(r, body) })
+	if denied != nil {
+		RefuseAtGate(http.StatusUnauthorized, "APIGW.0301", "Incorrect IAM authentication information: "+denied.Error())(w, r)
 		return
 	}
 	if r.Method != http.MethodPost || r.URL.Path != "/v1.0/"+s.Project+"/kms/"+operation || r.Header.Get("X-Project-Id") != s.Project {
 		RefuseAtGate(http.StatusNotFound, "APIGW.0101", "The API does not exist or has not been published in the environment")(w, r)
 		return
 	}
-	s.serve(w, r, operation, body)
+	s.answer(w, r, operation, body)
 }
 
 func (s *Server) authenticate(r *http.Request, body []byte) error {
@@ -195,8 +150,6 @@ func (s *Server) authenticate(r *http.Request, body []byte) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	secret, known := s.secrets[a.access]
 	switch {
 	case !known:
@@ -210,21 +163,4 @@ func (s *Server) authenticate(r *http.Request, body []byte) error {
 	}
 	s.wrong[a.access] = 0
 	return nil
-}
-
-func write(w http.ResponseWriter, status int, body any) {
-	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the client sees what is missing
-}
-
-func token(bytes int) string {
-	b := make([]byte, bytes)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}
-
-func uuid() string {
-	t := token(16)
-	return strings.Join([]string{t[:8], t[8:12], t[12:16], t[16:20], t[20:]}, "-")
 }

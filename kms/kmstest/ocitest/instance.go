@@ -29,7 +29,7 @@ func (s *Server) MetadataURL() string { return s.URL + "/opc/v2" }
 // AddInstance makes the server the metadata service of an instance of Tenancy.
 func (s *Server) AddInstance(t testing.TB) {
 	t.Helper()
-	pair, err := rsa.GenerateKey(rand.Reader, 2048)
+	pair, err := s.made.RSA(2048)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +42,12 @@ func (s *Server) AddInstance(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.change(func() { s.instance = &instance{pair, leaf} })
+	s.Do(func() { s.instance = &instance{pair, leaf} })
 }
 
 func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	i := s.instance
-	s.mu.Unlock()
+	var i *instance
+	s.Do(func() { i = s.instance })
 	if i == nil || r.Header.Get("Authorization") != "Bearer Oracle" {
 		http.NotFound(w, r)
 		return
@@ -70,7 +69,9 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 // serveToken trades the instance's certificate for a token and lets in
 // whoever signs with the key that the token is for.
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, body []byte) {
-	token, err := s.trade(r, body)
+	var token string
+	var err error
+	s.Do(func() { token, err = s.trade(r, body) })
 	if err != nil {
 		Refuse(w, http.StatusUnauthorized, "NotAuthenticated", err.Error())
 		return
@@ -79,8 +80,6 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, body []byte)
 }
 
 func (s *Server) trade(r *http.Request, body []byte) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	a, err := parseAuthorization(r.Header.Get("Authorization"))
 	if err != nil {
 		return "", err

@@ -8,21 +8,18 @@ package ocitest
 import (
 	"crypto"
 	"crypto/md5" //nolint:gosec // OCI's fingerprints are MD5
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // Who may use the vault.
@@ -34,26 +31,29 @@ const (
 // vault is the part of names that all keys of the server's vault share.
 const vault = "oc1.iad.afnexamplevault"
 
-// A Server is a vault with keys of its own.
+// A Server is a vault with keys of its own. What Intercept sees (GetKey,
+// GetKeyVersion, Sign, Token, Metadata) need not be signed well.
 type Server struct {
-	// URL is where it listens.
-	URL string
-
-	mu        sync.Mutex
-	users     map[string]*rsa.PublicKey // by key id
-	keys      map[string]*key
-	intercept func(operation string, w http.ResponseWriter, r *http.Request) bool
-	lie       func(operation string, answer map[string]any)
-	instance  *instance
-	tokens    int
+	*loopback.Server
+	made     loopback.Keys
+	users    map[string]*rsa.PublicKey // by key id
+	keys     map[string]*key
+	instance *instance
+	tokens   int
 }
 
 // New starts a server that ends with the test.
-func New(t testing.TB) *Server {
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	s := Offline()
+	s.Start(tb)
+	return s
+}
+
+// Offline returns a server without a network.
+func Offline() *Server {
 	s := &Server{users: map[string]*rsa.PublicKey{}, keys: map[string]*key{}}
-	listener := httptest.NewServer(s)
-	t.Cleanup(listener.Close)
-	s.URL = listener.URL
+	s.Server = loopback.New(s.serve)
 	return s
 }
 
@@ -69,7 +69,7 @@ func (s *Server) AddUser(t testing.TB, profile string) string {
 // WriteUser writes such a file to a path. A user who is not known is refused.
 func (s *Server) WriteUser(t testing.TB, file, profile string, known bool) {
 	t.Helper()
-	pair, err := rsa.GenerateKey(rand.Reader, 2048)
+	pair, err := s.made.RSA(2048)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +89,12 @@ func (s *Server) WriteUser(t testing.TB, file, profile string, known bool) {
 		t.Fatal(err)
 	}
 	if known {
-		s.change(func() { s.users[Tenancy+"/"+User+"/"+sum] = &pair.PublicKey })
+		s.Do(func() { s.users[Tenancy+"/"+User+"/"+sum] = &pair.PublicKey })
 	}
 }
 
 // Forget lets nobody in who was let in so far.
-func (s *Server) Forget() { s.change(func() { clear(s.users) }) }
+func (s *Server) Forget() { s.Do(func() { clear(s.users) }) }
 
 func fingerprint(t testing.TB, public *rsa.PublicKey) string {
 	der, err := x509.MarshalPKIXPublicKey(public)
@@ -107,12 +107,12 @@ func fingerprint(t testing.TB, public *rsa.PublicKey) string {
 
 func colons(sum []byte) string { return strings.ReplaceAll(fmt.Sprintf("% x", sum), " ", ":") }
 
-// AddKey makes an enabled key and returns its OCID. shape is RSA_2048,
+// CreateKey makes an enabled key and returns its OCID. shape is RSA_2048,
 // NIST_P256, NIST_P384, NIST_P521 or AES_256.
-func (s *Server) AddKey(t testing.TB, shape string) string {
+func (s *Server) CreateKey(t testing.TB, shape string) string {
 	t.Helper()
 	k := &key{id: "ocid1.key." + vault + "." + randomID(), shape: shape, state: "ENABLED"}
-	s.change(func() { s.keys[k.id] = k })
+	s.Do(func() { s.keys[k.id] = k })
 	s.Rotate(t, k.id)
 	return k.id
 }
@@ -120,61 +120,45 @@ func (s *Server) AddKey(t testing.TB, shape string) string {
 // Rotate makes a new version of a key the current one and returns its OCID.
 func (s *Server) Rotate(t testing.TB, id string) string {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := s.keys[id]
-	v := &version{id: "ocid1.keyversion." + vault + "." + randomID()[:12] + "." + randomID(), state: "ENABLED", pair: newPair(t, k.shape)}
-	k.versions = append(k.versions, v)
+	v := &version{id: "ocid1.keyversion." + vault + "." + randomID()[:12] + "." + randomID(), state: "ENABLED"}
+	s.Do(func() {
+		k := s.keys[id]
+		v.pair = s.pair(t, k.shape)
+		k.versions = append(k.versions, v)
+	})
 	return v.id
 }
 
-// Swap puts another key pair behind the current version of a key.
-func (s *Server) Swap(t testing.TB, id string) {
+// Replace puts another key pair behind the current version of a key.
+func (s *Server) Replace(t testing.TB, id string) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := s.keys[id]
-	k.versions[len(k.versions)-1].pair = newPair(t, k.shape)
+	s.Do(func() {
+		k := s.keys[id]
+		k.versions[len(k.versions)-1].pair = s.pair(t, k.shape)
+	})
 }
 
-func newPair(t testing.TB, name string) crypto.Signer {
+func (s *Server) pair(t testing.TB, name string) crypto.Signer {
 	t.Helper()
 	of, err := shapeOf(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := of.pair()
-	if err != nil {
-		t.Fatal(err)
+	if of.kind == "" {
+		return nil
 	}
-	return pair
+	return s.made.New(t, of.kind)
 }
 
 // SetState changes the lifecycle state of a key.
-func (s *Server) SetState(id, state string) { s.change(func() { s.keys[id].state = state }) }
+func (s *Server) SetState(id, state string) { s.Do(func() { s.keys[id].state = state }) }
 
 // SetVersionState changes the lifecycle state of a key's current version.
 func (s *Server) SetVersionState(id, state string) {
-	s.change(func() {
+	s.Do(func() {
 		versions := s.keys[id].versions
 		versions[len(versions)-1].state = state
 	})
-}
-
-// Intercept lets f answer requests instead of the server, before they are
-// authenticated; f returns false to leave one alone. Nil ends that. The
-// operations are GetKey, GetKeyVersion, Sign, Token and Metadata.
-func (s *Server) Intercept(f func(operation string, w http.ResponseWriter, r *http.Request) bool) {
-	s.change(func() { s.intercept = f })
-}
-
-// Lie lets f change what successful answers say. Nil ends that.
-func (s *Server) Lie(f func(operation string, answer map[string]any)) { s.change(func() { s.lie = f }) }
-
-func (s *Server) change(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f()
 }
 
 // A refusal is an error answer.
@@ -191,24 +175,13 @@ func Refuse(w http.ResponseWriter, status int, code, message string) {
 }
 
 func write(w http.ResponseWriter, status int, answer map[string]any) {
-	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Opc-Request-Id", randomID())
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer) // the client may have gone
+	loopback.WriteJSON(w, status, answer)
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	operation := operationOf(r)
-	// Before all else: only when the body is read does the server see a client leave.
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil {
-		return
-	}
-	s.mu.Lock()
-	intercept := s.intercept
-	s.mu.Unlock()
-	if intercept != nil && intercept(operation, w, r) {
+	if s.Intercepted(operation, w, r) {
 		return
 	}
 	switch operation {
@@ -223,7 +196,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, http.StatusUnauthorized, "NotAuthenticated", "The required information to complete authentication was not provided or was incorrect.")
 		return
 	}
-	answer, no := s.act(operation, r, body)
+	var answer map[string]any
+	var no *refusal
+	s.Do(func() { answer, no = s.act(operation, r, body) })
 	if no != nil {
 		Refuse(w, no.status, no.code, no.message)
 		return
@@ -236,9 +211,8 @@ func (s *Server) authenticate(r *http.Request, body []byte) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	public := s.users[a.keyID]
-	s.mu.Unlock()
+	var public *rsa.PublicKey
+	s.Do(func() { public = s.users[a.keyID] })
 	if public == nil {
 		return fmt.Errorf("nobody has the key id %s", a.keyID)
 	}
@@ -262,8 +236,4 @@ func operationOf(r *http.Request) string {
 	return ""
 }
 
-func randomID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	return fmt.Sprintf("a%x", b)
-}
+func randomID() string { return "a" + loopback.ID(16) }

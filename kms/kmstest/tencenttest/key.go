@@ -2,16 +2,15 @@ package tencenttest
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 
 	"github.com/emmansun/gmsm/sm2"
 	"github.com/emmansun/gmsm/smx509"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
 // A key is a key of the store, with a real private half.
@@ -29,21 +28,9 @@ const (
 	Encrypt = "ENCRYPT_DECRYPT"
 )
 
-// generate makes a private key for a KeyUsage, nil for Encrypt.
-func generate(usage string) (crypto.Signer, error) {
-	switch usage {
-	case SM2:
-		return sm2.GenerateKey(rand.Reader)
-	case ECC:
-		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case ECDSA:
-		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case RSA:
-		return rsa.GenerateKey(rand.Reader, 2048)
-	case Encrypt:
-		return nil, nil //nolint:nilnil // there is no private half
-	}
-	return nil, fmt.Errorf("KeyUsage %q is unknown", usage)
+// kindOf is the kind of key for a KeyUsage.
+func kindOf(usage string) string {
+	return map[string]string{SM2: "SM2", ECC: "P-256", ECDSA: "P-384", RSA: "RSA-2048"}[usage]
 }
 
 // publicText writes the public half as the real store does: the DER in base64,
@@ -60,17 +47,16 @@ func (k *key) publicText() (text, pemText string, err error) {
 // An algorithm is an Algorithm of the API.
 type algorithm struct {
 	usage string // of the keys it fits
-	hash  crypto.Hash
-	pss   bool
+	how   loopback.Algorithm
 }
 
 func algorithmOf(name string) (algorithm, bool) {
 	alg, known := map[string]algorithm{
 		"SM2DSA":            {usage: SM2},
-		"ECC_P256_R1":       {usage: ECC, hash: crypto.SHA256},
-		"ECDSA384_SHA384":   {usage: ECDSA, hash: crypto.SHA384},
-		"RSA_PSS_SHA_256":   {usage: RSA, hash: crypto.SHA256, pss: true},
-		"RSA_PKCS1_SHA_256": {usage: RSA, hash: crypto.SHA256},
+		"ECC_P256_R1":       {ECC, loopback.Algorithm{Hash: crypto.SHA256}},
+		"ECDSA384_SHA384":   {ECDSA, loopback.Algorithm{Hash: crypto.SHA384}},
+		"RSA_PSS_SHA_256":   {RSA, loopback.Algorithm{Hash: crypto.SHA256, PSS: true}},
+		"RSA_PKCS1_SHA_256": {RSA, loopback.Algorithm{Hash: crypto.SHA256}},
 	}[name]
 	return alg, known
 }
@@ -78,15 +64,10 @@ func algorithmOf(name string) (algorithm, bool) {
 // sign signs a digest, or a message if it is raw.
 func (k *key) sign(alg algorithm, content []byte, raw bool) ([]byte, error) {
 	switch {
-	case alg.usage == SM2:
-		return k.private.Sign(rand.Reader, content, sm2.NewSM2SignerOption(raw, nil))
+	case raw && alg.usage == SM2:
+		return k.private.Sign(rand.Reader, content, sm2.NewSM2SignerOption(true, nil))
 	case raw:
-		h := alg.hash.New()
-		h.Write(content)
-		content = h.Sum(nil)
+		content = alg.how.Digest(content)
 	}
-	if alg.pss {
-		return k.private.Sign(rand.Reader, content, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: alg.hash})
-	}
-	return k.private.Sign(rand.Reader, content, alg.hash)
+	return alg.how.Sign(k.private, content)
 }

@@ -5,20 +5,13 @@
 package tencenttest
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"strings"
-	"sync"
+	"testing"
 	"time"
-)
 
-// maxRequest bounds a request that is read, in bytes.
-const maxRequest = 64 << 10
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
+)
 
 // States of a key, as KeyState says them.
 const (
@@ -28,21 +21,19 @@ const (
 	Archived      = "Archived"
 )
 
-// A Server is the key store of one account in one region. It is safe for
-// concurrent use.
+// A Server is the key store of one account in one region. What Intercept sees
+// ("SignByAsymmetricKey", "GetPublicKey", "DescribeKey") need not be signed well.
 type Server struct {
-	URL       string // of the endpoint
+	*loopback.Server
 	Region    string // the only one
 	SecretID  string // of the only user
 	SecretKey string // of the only user at first
 
-	http      *httptest.Server
-	mu        sync.Mutex
-	keys      map[string]*key
-	secret    string
-	ahead     time.Duration // of the server's clock
-	bend      func(*Signing)
-	intercept func(action string, w http.ResponseWriter, r *http.Request) bool
+	made   loopback.Keys
+	keys   map[string]*key
+	secret string
+	ahead  time.Duration // of the server's clock
+	bend   func(*Signing)
 }
 
 // A Signing is a signature that is about to be made and that a test may bend.
@@ -51,82 +42,51 @@ type Signing struct {
 	Algorithm string // how
 }
 
-// New starts a server without keys. The caller closes it.
-func New() *Server {
-	s := &Server{
-		Region:    "ap-guangzhou",
-		SecretID:  "AKID" + token(16),
-		SecretKey: token(16),
-		keys:      map[string]*key{},
-	}
-	s.secret = s.SecretKey
-	s.http = httptest.NewServer(s)
-	s.URL = s.http.URL
+// New starts a server without keys that ends with the test.
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	s := Offline()
+	s.Start(tb)
 	return s
 }
 
-// Close stops the server.
-func (s *Server) Close() { s.http.Close() }
+// Offline returns a server without a network.
+func Offline() *Server {
+	s := &Server{Region: "ap-guangzhou", SecretID: "AKID" + loopback.ID(16), SecretKey: loopback.ID(16), keys: map[string]*key{}}
+	s.secret = s.SecretKey
+	s.Server = loopback.New(s.serve)
+	return s
+}
 
-// AddKey makes a key for a KeyUsage and returns its id.
-func (s *Server) AddKey(usage string) (string, error) {
-	private, err := generate(usage)
-	if err != nil {
-		return "", err
+// CreateKey makes a key for a KeyUsage and returns its id.
+func (s *Server) CreateKey(tb testing.TB, usage string) string {
+	tb.Helper()
+	k := &key{id: loopback.UUID(), usage: usage, state: Enabled}
+	if usage != Encrypt {
+		k.private = s.made.New(tb, kindOf(usage))
 	}
-	k := &key{id: uuid(), usage: usage, state: Enabled, private: private}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[k.id] = k
-	return k.id, nil
+	s.Do(func() { s.keys[k.id] = k })
+	return k.id
 }
 
 // SetState changes the KeyState of a key.
-func (s *Server) SetState(id, state string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[id].state = state
-}
+func (s *Server) SetState(id, state string) { s.Do(func() { s.keys[id].state = state }) }
 
-// Swap puts another key behind the id of a key, which the real store never does.
-func (s *Server) Swap(id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	was := s.keys[id]
-	private, err := generate(was.usage)
-	s.keys[id] = &key{id, was.usage, was.state, private}
-	return err
+// Replace puts another key behind the id of a key, which the real store never
+// does.
+func (s *Server) Replace(tb testing.TB, id string) {
+	tb.Helper()
+	s.Do(func() { s.keys[id].private = s.made.New(tb, kindOf(s.keys[id].usage)) })
 }
 
 // SetSecret changes the secret key of the user.
-func (s *Server) SetSecret(secret string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.secret = secret
-}
+func (s *Server) SetSecret(secret string) { s.Do(func() { s.secret = secret }) }
 
 // SetClock puts the server's clock ahead of the real one.
-func (s *Server) SetClock(ahead time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ahead = ahead
-}
-
-// Intercept lets a test answer requests, which are named "SignByAsymmetricKey", "GetPublicKey", "DescribeKey", instead of
-// the store: those for which intercept returns true. Several requests can be
-// intercepted at once.
-func (s *Server) Intercept(intercept func(action string, w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = intercept
-}
+func (s *Server) SetClock(ahead time.Duration) { s.Do(func() { s.ahead = ahead }) }
 
 // Bend lets a test change every signature that is made.
-func (s *Server) Bend(change func(*Signing)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bend = change
-}
+func (s *Server) Bend(change func(*Signing)) { s.Do(func() { s.bend = change }) }
 
 // Refuse answers as the API refuses: with status 200.
 func Refuse(code, message string) http.HandlerFunc {
@@ -140,20 +100,14 @@ func Throttle() http.HandlerFunc {
 	return Refuse("RequestLimitExceeded", "Your current request times equals to `101` in a second, which exceeds the frequency limit `100` for a second.")
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
-	if err != nil {
-		return // the client is gone
-	}
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	action := r.Header.Get("X-TC-Action")
-	s.mu.Lock()
-	intercept := s.intercept
-	s.mu.Unlock()
-	if intercept != nil && intercept(action, w, r) {
+	if s.Intercepted(action, w, r) {
 		return
 	}
-	out, err := s.answer(r, action, body)
+	var out map[string]any
+	var err error
+	s.Do(func() { out, err = s.answer(r, action, body) })
 	var told *apiError
 	switch {
 	case errors.As(err, &told):
@@ -166,8 +120,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) answer(r *http.Request, action string, body []byte) (map[string]any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	a, err := parseAuthorization(r.Header.Get("Authorization"))
 	if err != nil {
 		return nil, err
@@ -191,18 +143,6 @@ func (s *Server) answer(r *http.Request, action string, body []byte) (map[string
 
 // write wraps an answer in the envelope.
 func write(w http.ResponseWriter, out map[string]any) {
-	out["RequestId"] = uuid()
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"Response": out}) // the client sees what is missing
-}
-
-func token(bytes int) string {
-	b := make([]byte, bytes)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}
-
-func uuid() string {
-	t := token(16)
-	return strings.Join([]string{t[:8], t[8:12], t[12:16], t[16:20], t[20:]}, "-")
+	out["RequestId"] = loopback.UUID()
+	loopback.WriteJSON(w, http.StatusOK, map[string]any{"Response": out})
 }

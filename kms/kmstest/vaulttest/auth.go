@@ -3,7 +3,9 @@ package vaulttest
 import (
 	"crypto/rand"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -51,44 +53,32 @@ func (s *Server) Kubernetes(mount, role, jwt string, lease Lease) {
 }
 
 func (s *Server) setLogin(l login) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.logins {
-		if s.logins[i].path == l.path {
-			s.logins[i] = l
-			return
-		}
-	}
-	s.logins = append(s.logins, l)
+	s.Do(func() {
+		s.logins = append(slices.DeleteFunc(s.logins, func(other login) bool { return other.path == l.path }), l)
+	})
 }
 
 // NewToken returns another token that never expires, and revokes the one that
 // Token holds.
 func (s *Server) NewToken() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.tokens, s.Token)
-	s.Token = "hvs." + rand.Text()
-	s.tokens[s.Token] = &token{}
+	s.Do(func() {
+		delete(s.tokens, s.Token)
+		s.Token = "hvs." + rand.Text()
+		s.tokens[s.Token] = &token{}
+	})
 	return s.Token
 }
 
 // Revoke ends all tokens that logins gave.
 func (s *Server) Revoke() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for value := range s.tokens {
-		if value != s.Token {
-			delete(s.tokens, value)
-		}
-	}
+	s.Do(func() {
+		maps.DeleteFunc(s.tokens, func(value string, _ *token) bool { return value != s.Token })
+	})
 }
 
-func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request, path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request, path string, body []byte) {
 	var given map[string]string
-	if err := json.NewDecoder(r.Body).Decode(&given); err != nil || r.Method != http.MethodPost {
+	if err := json.Unmarshal(body, &given); err != nil || r.Method != http.MethodPost {
 		Fail(w, http.StatusBadRequest, "failed to parse JSON input")
 		return
 	}
@@ -108,7 +98,7 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request, path string)
 	Fail(w, http.StatusForbidden, "1 error occurred:\n\t* permission denied\n\n")
 }
 
-// issue answers a login. The caller holds mu.
+// issue answers a login. It is called inside Do.
 func (s *Server) issue(w http.ResponseWriter, lease Lease) {
 	value := "hvs." + rand.Text()
 	now := time.Now()
@@ -123,7 +113,7 @@ func (s *Server) issue(w http.ResponseWriter, lease Lease) {
 	answerAuth(w, value, lease.TTL, lease.Renewable)
 }
 
-// renew prolongs a token, not beyond its end. The caller holds mu.
+// renew prolongs a token, not beyond its end. It is called inside Do.
 func (s *Server) renew(w http.ResponseWriter, r *http.Request, t *token) {
 	if !t.renewable {
 		Fail(w, http.StatusBadRequest, "lease is not renewable")

@@ -6,111 +6,62 @@
 package vaulttest
 
 import (
-	"bytes"
 	"crypto/rand"
-	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/kms/kmstest/loopback"
 )
 
-// maxBody bounds a request, in bytes. The real servers allow 32 MiB.
-const maxBody = 1 << 20
-
-// A Server is safe for concurrent use. Its exported fields are set before it
-// gets its first request.
+// A Server answers for Vault. Its exported fields are set before it gets its
+// first request. What Intercept sees ("login", "renew", "keys", "sign") need not
+// have a good token.
 type Server struct {
+	*loopback.Server
 	// Token is a token that never expires.
 	Token string
 	// Namespace is the only one there is. Default: the root, which has no name.
 	Namespace string
 
-	mu        sync.Mutex
-	keys      map[string]*key // by MOUNT/NAME
-	tokens    map[string]*token
-	logins    []login
-	intercept func(http.ResponseWriter, *http.Request) bool
-	alter     func(*Output)
-	batches   []int
+	made    loopback.Keys
+	keys    map[string]*key // by MOUNT/NAME
+	tokens  map[string]*token
+	logins  []login
+	bend    func(*Output)
+	batches []int
 }
 
-// New returns a server with no keys.
-func New() *Server {
-	s := &Server{Token: "hvs." + rand.Text(), keys: map[string]*key{}, tokens: map[string]*token{}}
-	s.tokens[s.Token] = &token{}
+// New starts a server with no keys that ends with the test.
+func New(tb testing.TB) *Server {
+	tb.Helper()
+	s := Offline()
+	s.Start(tb)
 	return s
 }
 
-// Start serves on a loopback port until the test ends, and returns the URL.
-func (s *Server) Start(t testing.TB) string {
-	t.Helper()
-	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	return server.URL
+// Offline returns a server without a network.
+func Offline() *Server {
+	s := &Server{Token: "hvs." + rand.Text(), keys: map[string]*key{}, tokens: map[string]*token{}}
+	s.tokens[s.Token] = &token{}
+	s.Server = loopback.New(s.serve)
+	return s
 }
 
-// RoundTrip serves a request without a network, in the caller's goroutine: what
-// a test in synctest's time needs. An interceptor that panics with
-// http.ErrAbortHandler breaks the connection.
-func (s *Server) RoundTrip(r *http.Request) (resp *http.Response, err error) {
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			resp, err = nil, fmt.Errorf("connection reset: %v", p)
-		}
-	}()
-	recorder := httptest.NewRecorder()
-	s.ServeHTTP(recorder, r)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	return recorder.Result(), nil
-}
-
-// Intercept has f see every request first. If it returns true, it has answered.
-// Nil ends that.
-func (s *Server) Intercept(f func(http.ResponseWriter, *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = f
-}
-
-// Alter has f change every result of a signature. Nil ends that.
-func (s *Server) Alter(f func(*Output)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alter = f
-}
+// Bend has f change every result of a signature. Nil ends that.
+func (s *Server) Bend(f func(*Output)) { s.Do(func() { s.bend = f }) }
 
 // Batches returns how many digests each request for signatures had, in the
 // order of the answers.
-func (s *Server) Batches() []int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]int(nil), s.batches...)
+func (s *Server) Batches() (sizes []int) {
+	s.Do(func() { sizes = slices.Clone(s.batches) })
+	return sizes
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A server notices that a client has left only once the body is read, and
-	// some interceptors wait for that.
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		Fail(w, http.StatusRequestEntityTooLarge, "http: request body too large")
-		return
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	s.mu.Lock()
-	intercept := s.intercept
-	s.mu.Unlock()
-	if intercept != nil && intercept(w, r) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+	if s.Intercepted(operationOf(r), w, r) {
 		return
 	}
 	path, ok := strings.CutPrefix(r.URL.Path, "/v1/")
@@ -120,16 +71,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("X-Vault-Namespace") != s.Namespace:
 		Fail(w, http.StatusNotFound, "no handler for route \""+path+"\". route entry not found.")
 	case strings.HasPrefix(path, "auth/") && strings.HasSuffix(path, "/login"):
-		s.serveLogin(w, r, path)
+		s.Do(func() { s.serveLogin(w, r, path, body) })
 	default:
-		s.serveKnown(w, r, path)
+		s.Do(func() { s.serveKnown(w, r, path, body) })
 	}
 }
 
 // serveKnown serves those who have a token.
-func (s *Server) serveKnown(w http.ResponseWriter, r *http.Request, path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Server) serveKnown(w http.ResponseWriter, r *http.Request, path string, body []byte) {
 	now := time.Now()
 	token, ok := s.tokens[r.Header.Get("X-Vault-Token")]
 	if !ok || !token.expires.IsZero() && !now.Before(token.expires) {
@@ -149,10 +98,22 @@ func (s *Server) serveKnown(w http.ResponseWriter, r *http.Request, path string)
 	case r.Method == http.MethodGet && strings.HasPrefix(rest, "keys/"):
 		s.describe(w, mount+"/"+strings.TrimPrefix(rest, "keys/"))
 	case r.Method == http.MethodPost && strings.HasPrefix(rest, "sign/"):
-		s.sign(w, r, mount, strings.TrimPrefix(rest, "sign/"))
+		s.sign(w, body, mount, strings.TrimPrefix(rest, "sign/"))
 	default:
 		Fail(w, http.StatusNotFound, "no handler for route \""+path+"\". route entry not found.")
 	}
+}
+
+func operationOf(r *http.Request) string {
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/login"):
+		return "login"
+	case strings.HasSuffix(r.URL.Path, "/renew-self"):
+		return "renew"
+	case strings.Contains(r.URL.Path, "/sign/"):
+		return "sign"
+	}
+	return "keys"
 }
 
 // cutMount finds the engine's mount: what is before its first path.
@@ -170,16 +131,9 @@ func Fail(w http.ResponseWriter, status int, words ...string) {
 	if words == nil {
 		words = []string{}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	writeJSON(w, map[string]any{"errors": words})
+	loopback.WriteJSON(w, status, map[string]any{"errors": words})
 }
 
 func succeed(w http.ResponseWriter, field string, value any) {
-	w.Header().Set("Content-Type", "application/json")
-	writeJSON(w, map[string]any{"request_id": rand.Text(), "lease_id": "", "warnings": nil, field: value})
-}
-
-func writeJSON(w http.ResponseWriter, value any) {
-	_ = json.NewEncoder(w).Encode(value) // the client has left: nobody to be told
+	loopback.WriteJSON(w, http.StatusOK, map[string]any{"request_id": rand.Text(), "lease_id": "", "warnings": nil, field: value})
 }

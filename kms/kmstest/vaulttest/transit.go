@@ -3,7 +3,6 @@ package vaulttest
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -32,90 +31,59 @@ type key struct {
 // aes256-gcm96, which has no public half.
 func (s *Server) CreateKey(t testing.TB, path, kind string) {
 	t.Helper()
-	made := generate(t, kind)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[path] = &key{kind: kind, versions: []crypto.Signer{made}, minVersion: 1}
+	s.AddKey(path, kind, s.generate(t, kind))
 }
 
 // AddKey puts a private key at MOUNT/NAME as its version 1.
 func (s *Server) AddKey(path, kind string, private crypto.Signer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[path] = &key{kind: kind, versions: []crypto.Signer{private}, minVersion: 1}
+	s.Do(func() { s.keys[path] = &key{kind: kind, versions: []crypto.Signer{private}, minVersion: 1} })
 }
 
 // Rotate adds a version.
 func (s *Server) Rotate(t testing.TB, path string) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := s.keys[path]
-	k.versions = append(k.versions, generate(t, k.kind))
+	s.Do(func() {
+		k := s.keys[path]
+		k.versions = append(k.versions, s.generate(t, k.kind))
+	})
 }
 
-// Swap puts another key behind a version.
-func (s *Server) Swap(t testing.TB, path string, version int) {
+// Replace puts another key behind a version.
+func (s *Server) Replace(t testing.TB, path string, version int) {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := s.keys[path]
-	k.versions[version-1] = generate(t, k.kind)
+	s.Do(func() {
+		k := s.keys[path]
+		k.versions[version-1] = s.generate(t, k.kind)
+	})
 }
 
 // SetMinEncryption lets no older version sign.
 func (s *Server) SetMinEncryption(path string, version int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[path].minEncryption = version
+	s.Do(func() { s.keys[path].minEncryption = version })
 }
 
 // SetMinVersion no longer shows older versions.
 func (s *Server) SetMinVersion(path string, version int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[path].minVersion = version
+	s.Do(func() { s.keys[path].minVersion = version })
 }
 
 // SoftDelete sets whether the key is soft-deleted.
 func (s *Server) SoftDelete(path string, deleted bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[path].softDeleted = deleted
+	s.Do(func() { s.keys[path].softDeleted = deleted })
 }
 
 // Delete removes the key.
-func (s *Server) Delete(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.keys, path)
-}
+func (s *Server) Delete(path string) { s.Do(func() { delete(s.keys, path) }) }
 
-func generate(t testing.TB, kind string) crypto.Signer {
+func (s *Server) generate(t testing.TB, kind string) crypto.Signer {
 	t.Helper()
-	var made crypto.Signer
-	var err error
-	switch kind {
-	case "ecdsa-p256":
-		made, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "ecdsa-p384":
-		made, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case "ecdsa-p521":
-		made, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	case "rsa-2048", "rsa-3072", "rsa-4096":
-		bits, _ := strconv.Atoi(strings.TrimPrefix(kind, "rsa-")) // one of the three
-		made, err = rsa.GenerateKey(rand.Reader, bits)
-	case "aes256-gcm96":
-	default:
-		err = fmt.Errorf("no key type %q here", kind)
+	if kind == "aes256-gcm96" {
+		return nil
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
+	return s.made.New(t, strings.NewReplacer("ecdsa-p", "P-", "rsa-", "RSA-").Replace(kind))
 }
 
-// describe answers GET keys/NAME. The caller holds mu.
+// describe answers GET keys/NAME. It is called inside Do.
 func (s *Server) describe(w http.ResponseWriter, path string) {
 	k, ok := s.keys[path]
 	if !ok {
@@ -172,11 +140,11 @@ type input struct {
 
 var hashes = map[string]crypto.Hash{"sha2-256": crypto.SHA256, "sha2-384": crypto.SHA384, "sha2-512": crypto.SHA512}
 
-// sign answers POST sign/NAME/HASH. The caller holds mu.
-func (s *Server) sign(w http.ResponseWriter, r *http.Request, mount, rest string) {
+// sign answers POST sign/NAME/HASH. It is called inside Do.
+func (s *Server) sign(w http.ResponseWriter, body []byte, mount, rest string) {
 	name, hash, _ := strings.Cut(rest, "/")
 	var in input
-	err := json.NewDecoder(r.Body).Decode(&in)
+	err := json.Unmarshal(body, &in)
 	k := s.keys[mount+"/"+name]
 	in.hash = hashes[hash]
 	switch {
@@ -195,8 +163,8 @@ func (s *Server) sign(w http.ResponseWriter, r *http.Request, mount, rest string
 		results := make([]Output, len(in.Batch))
 		for i, item := range in.Batch {
 			results[i] = k.output(&in, item.Input)
-			if s.alter != nil {
-				s.alter(&results[i])
+			if s.bend != nil {
+				s.bend(&results[i])
 			}
 		}
 		succeed(w, "data", map[string]any{"batch_results": results})

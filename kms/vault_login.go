@@ -121,9 +121,12 @@ func readJWT(path string) (string, error) {
 		return "", fmt.Errorf("reading jwt_file: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxVaultSecret))
-	if err != nil {
+	data, err := io.ReadAll(io.LimitReader(f, maxVaultSecret+1))
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("reading jwt_file: %w", err)
+	case len(data) > maxVaultSecret:
+		return "", fmt.Errorf("jwt_file has more than %d bytes", maxVaultSecret)
 	}
 	return oneLine("jwt_file", data)
 }

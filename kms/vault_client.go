@@ -2,17 +2,15 @@ package kms
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // A vaultServer is a server as all its keys share it: one login. It is safe
@@ -33,10 +31,7 @@ func vaultServerOf(scheme string, store *Store) (*vaultServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	namespace := cfg.Namespace
-	if namespace == "" {
-		namespace = env("NAMESPACE")
-	}
+	namespace := cmp.Or(cfg.Namespace, env("NAMESPACE"))
 	if !vaultHeader(namespace) {
 		return nil, errors.New("namespace has characters that are not allowed in a header")
 	}
@@ -62,16 +57,15 @@ func vaultEnv(scheme string) func(name string) string {
 }
 
 func vaultAddress(endpoint string, env func(string) string) (string, error) {
-	field := "endpoint"
+	field := ofStore
 	if endpoint == "" {
 		endpoint, field = env("ADDR"), "VAULT_ADDR or BAO_ADDR"
 	}
 	if endpoint == "" {
 		return "", errors.New("no address; set the key store's endpoint, or VAULT_ADDR (for openbao also BAO_ADDR)")
 	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%s is not an address; allowed: https://HOST[:PORT][/PATH], http:// too", field)
+	if _, err := endpointURL(field, endpoint); err != nil {
+		return "", err
 	}
 	return strings.TrimRight(endpoint, "/"), nil
 }
@@ -103,19 +97,16 @@ func (s *vaultServer) do(ctx context.Context, r vaultRequest, accept func(*vault
 	if err != nil {
 		return err
 	}
-	err = s.call(ctx, r, token.value, accept)
-	var refused *StoreError
-	if !errors.As(err, &refused) || !errors.Is(refused, ErrDenied) || !strings.HasPrefix(refused.Code, "HTTP ") {
-		return err
-	}
-	next, loginErr := s.login.replace(ctx, token)
-	switch {
-	case loginErr != nil:
-		return fmt.Errorf("%w; then %w", err, loginErr)
-	case next.value == token.value:
-		return err
-	}
-	return s.call(ctx, r, next.value, accept)
+	return onceMore(func() error {
+		return s.call(ctx, r, token.value, accept)
+	}, vaultRefusesLogin, func() (bool, error) {
+		next, err := s.login.replace(ctx, token)
+		renewed := err == nil && next.value != token.value
+		if renewed {
+			token = next
+		}
+		return renewed, err
+	})
 }
 
 // call sends a request with the token, "" for none.
@@ -143,16 +134,6 @@ func (s *vaultServer) call(ctx context.Context, r vaultRequest, token string, ac
 		}
 		return accept(answer)
 	})
-}
-
-// refusedLogin calls a refused login by its name: AppRole answers 400 to a
-// wrong secret id.
-func refusedLogin(op string, err error) error {
-	var answer *StoreError
-	if op == "login" && errors.As(err, &answer) && answer.Code == "HTTP 400" {
-		return &StoreError{Kind: ErrDenied, Code: answer.Code, Message: answer.Message}
-	}
-	return err
 }
 
 func (s *vaultServer) setHeaders(req *http.Request, token string) {
@@ -191,64 +172,4 @@ func (s *vaultServer) roundTrip(req *http.Request) (*vaultAnswer, error) {
 			Message: "the answer is not JSON: is the endpoint a Vault server?"}
 	}
 	return &answer, nil
-}
-
-func vaultCode(resp *http.Response) string { return "HTTP " + strconv.Itoa(resp.StatusCode) }
-
-// vaultFailure is what an answer other than 200 means.
-func vaultFailure(resp *http.Response, words []string) error {
-	message := strings.Join(words, "; ")
-	if message == "" && resp.StatusCode/100 == 3 {
-		message = "it points elsewhere: the endpoint must be a server that is active or forwards"
-	}
-	return &StoreError{
-		Kind:       vaultKind(resp.StatusCode, message),
-		Code:       vaultCode(resp),
-		Message:    message,
-		RetryAfter: vaultRetryAfter(resp.Header.Get("Retry-After")),
-	}
-}
-
-// vaultRetryAfter reads the seconds that a rate limit quota names.
-func vaultRetryAfter(value string) time.Duration {
-	seconds, err := strconv.Atoi(value)
-	if err != nil || seconds < 0 || seconds > 24*60*60 {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
-}
-
-// vaultKinds tell by its words what an error means: the server has no codes,
-// and says 400 or 500 to most.
-var vaultKinds = []struct {
-	words string
-	kind  error
-}{
-	{"soft-deleted", ErrKeyState},
-	{"less than the minimum encryption key version", ErrKeyState},
-	{"does not contain a private part", ErrKeyState},
-	{"higher than the latest key version", ErrNotFound},
-	{"no such key version", ErrNotFound},
-	{"key not found", ErrNotFound},
-	{"does not support signing", ErrUnsupported},
-	{"past the max TTL", ErrUnsupported}, // of a renewal
-	{"missing client token", ErrDenied},
-	{"invalid token", ErrDenied},
-	{"rate limit quota exceeded", ErrThrottled},
-	{"is sealed", ErrUnavailable},
-}
-
-func vaultKind(status int, message string) error {
-	for _, known := range vaultKinds {
-		if strings.Contains(message, known.words) {
-			return known.kind
-		}
-	}
-	switch {
-	case status/100 == 3, // a standby
-		status == http.StatusPreconditionFailed, // a replica that has not caught up
-		status == 472, status == 473:            // a replica or standby that does not serve
-		return ErrUnavailable
-	}
-	return kindOfStatus(status)
 }

@@ -38,7 +38,7 @@ func TestVaultUsualToken(t *testing.T) {
 	noVaultEnvironment(t)
 	server, cfg := startVault(t)
 	cfg.Auth = kms.Auth{}
-	err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
+	err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
 	if !strings.Contains(err.Error(), "token_file, role_id with secret_id_file, or kubernetes_role") {
 		t.Errorf("got %v, want the ways to log in", err)
 	}
@@ -50,8 +50,8 @@ func TestVaultUsualToken(t *testing.T) {
 	openVaultKey(t, cfg, "hashivault://release")
 
 	t.Setenv("VAULT_TOKEN", "hvs.wrong")
-	err = vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
-	wantVaultError(t, err, kms.ErrDenied, "permission denied")
+	err = vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
+	wantError(t, err, kms.ErrDenied, "permission denied")
 	t.Setenv("VAULT_TOKEN", server.Token)
 	openVaultKey(t, cfg, "hashivault://release")
 	openVaultKey(t, cfg, "openbao://release")
@@ -59,7 +59,7 @@ func TestVaultUsualToken(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "hvs.wrong")
 	openVaultKey(t, cfg, "openbao://release")
 	t.Setenv("BAO_TOKEN", "two words")
-	err = vaultOpenFails(t, kms.Config{URI: "openbao://release", Store: newVaultStore(t, cfg)})
+	err = vaultOpenFails(t, kms.Config{URI: "openbao://release", Store: newStore(t, cfg)})
 	if !strings.Contains(err.Error(), "BAO_TOKEN must hold one line") || strings.Contains(err.Error(), "two words") {
 		t.Errorf("got %v, want the variable's name and not its value", err)
 	}
@@ -69,15 +69,15 @@ func TestVaultNamespace(t *testing.T) {
 	noVaultEnvironment(t)
 	server, cfg := startVault(t)
 	server.Namespace = "team-a/signing"
-	err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
-	wantVaultError(t, err, kms.ErrNotFound, "no handler for route")
+	err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
+	wantError(t, err, kms.ErrNotFound, "no handler for route")
 	t.Setenv("VAULT_NAMESPACE", "team-a/signing")
 	sign(t, openVaultKey(t, cfg, "hashivault://release"), payload)
 	t.Setenv("VAULT_NAMESPACE", "team-b")
 	cfg.Namespace = "team-a/signing"
 	sign(t, openVaultKey(t, cfg, "hashivault://release"), payload)
 	cfg.Namespace = "team\nb"
-	err = vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
+	err = vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
 	if !strings.Contains(err.Error(), "namespace has characters") {
 		t.Errorf("got %v, want the field", err)
 	}
@@ -86,11 +86,11 @@ func TestVaultNamespace(t *testing.T) {
 // Who renews the token in place need not tell us.
 func TestVaultTokenFileIsReadAgain(t *testing.T) {
 	server, cfg := startVault(t)
-	store := newVaultStore(t, cfg)
+	store := newStore(t, cfg)
 	s := openConfig(t, kms.Config{URI: "hashivault://release", Store: store})
 	token := server.NewToken()
 	_, err := s.Sign(t.Context(), payload)
-	wantVaultError(t, err, kms.ErrDenied, "HTTP 403", "invalid token")
+	wantError(t, err, kms.ErrDenied, "HTTP 403", "invalid token")
 	if n := requestsTo(store, "sign"); n != 1 {
 		t.Errorf("%d requests with a token that the file still holds, want 1", n)
 	}
@@ -128,7 +128,7 @@ func TestVaultAuthFields(t *testing.T) {
 		"secret_id_file must hold one line":           {RoleID: "r", SecretIDFile: writeFile(t, []byte(" \n"))},
 	} {
 		cfg.Auth = auth
-		store := newVaultStore(t, cfg)
+		store := newStore(t, cfg)
 		err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: store})
 		if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("got %v, want %q and no secret", err, want)
@@ -162,10 +162,10 @@ func TestVaultLogins(t *testing.T) {
 			file := writeFile(t, []byte("hunter2\n"))
 			cfg.Auth = tt.auth(file)
 			tt.allow(server, "hunter3")
-			store := newVaultStore(t, cfg)
+			store := newStore(t, cfg)
 			for range 3 {
 				err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: store})
-				wantVaultError(t, err, kms.ErrDenied, "logging in", tt.words)
+				wantError(t, err, kms.ErrDenied, "logging in", tt.words)
 				if n := requestsTo(store, "login"); n != 1 || strings.Contains(err.Error(), "hunter") {
 					t.Errorf("%d logins, want one with the same secret, and no secret in: %v", n, err)
 				}
@@ -199,10 +199,10 @@ func TestVaultRefusedLoginIsTriedAgainLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, cfg := vaultWorld(t)
 		cfg.Auth = kms.Auth{RoleID: "role-1", SecretIDFile: writeFile(t, []byte("hunter2"))}
-		store := newVaultStore(t, cfg)
+		store := newStore(t, cfg)
 		vaultDenied := func() {
 			err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: store})
-			wantVaultError(t, err, kms.ErrDenied, "logging in")
+			wantError(t, err, kms.ErrDenied, "logging in")
 		}
 		vaultDenied()
 		server.AppRole("approle", "role-1", "hunter2", vaulttest.Lease{})
@@ -224,7 +224,7 @@ func TestVaultJWTMayBeReadable(t *testing.T) {
 	cfg.Auth = kms.Auth{KubernetesRole: "sealwright", JWTFile: file, Mount: "k8s"}
 	openVaultKey(t, cfg, "hashivault://release")
 	cfg.Auth.JWTFile = ""
-	err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
+	err := vaultOpenFails(t, kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
 	if !strings.Contains(err.Error(), "/var/run/secrets/kubernetes.io/serviceaccount/token") {
 		t.Errorf("got %v, want the path of a pod's token", err)
 	}
@@ -238,14 +238,14 @@ func TestVaultDeniedByPolicy(t *testing.T) {
 	lease := vaulttest.Lease{TTL: time.Hour, Renewable: true}
 	server.AppRole("approle", "role-1", "hunter2", lease)
 	cfg.Auth = kms.Auth{RoleID: "role-1", SecretIDFile: writeFile(t, []byte("hunter2"))}
-	store := newVaultStore(t, cfg)
+	store := newStore(t, cfg)
 	s := openConfig(t, kms.Config{URI: "hashivault://release", Store: store})
 	lease.Denied = true
 	server.AppRole("approle", "role-1", "hunter2", lease)
 	server.Revoke()
 	for range 5 {
 		_, err := s.Sign(t.Context(), payload)
-		wantVaultError(t, err, kms.ErrDenied, "HTTP 403: 1 error occurred:  * permission denied")
+		wantError(t, err, kms.ErrDenied, "HTTP 403: 1 error occurred:  * permission denied")
 	}
 	if n := requestsTo(store, "login"); n != 2 {
 		t.Errorf("%d logins, want the first and one to see whether it helps", n)
@@ -255,21 +255,21 @@ func TestVaultDeniedByPolicy(t *testing.T) {
 func TestVaultDeadlineWhileLoggingIn(t *testing.T) {
 	noVaultEnvironment(t)
 	for _, tt := range []struct {
-		fault http.HandlerFunc
+		fault fault
 		want  error
 	}{
-		{vaultSealed, kms.ErrUnavailable},
-		{vaultThrottled, kms.ErrThrottled},
-		{vaultRaw(http.StatusOK, `{"auth":{}}`), kms.ErrUnavailable},
-		{vaultRaw(http.StatusOK, `{"auth":{"client_token":"a b"}}`), kms.ErrUnavailable},
-		{vaultRaw(http.StatusOK, `{}`), kms.ErrUnavailable},
+		{plainly(vaultCloud().down), kms.ErrUnavailable},
+		{plainly(vaultThrottled), kms.ErrThrottled},
+		{raw(http.StatusOK, `{"auth":{}}`), kms.ErrUnavailable},
+		{raw(http.StatusOK, `{"auth":{"client_token":"a b"}}`), kms.ErrUnavailable},
+		{raw(http.StatusOK, `{}`), kms.ErrUnavailable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			server, cfg := vaultWorld(t)
 			cfg.Auth = kms.Auth{RoleID: "role-1", SecretIDFile: writeFile(t, []byte("hunter2"))}
-			server.Intercept(func(w http.ResponseWriter, r *http.Request) bool { tt.fault(w, r); return true })
-			_, err := kms.Open(vaultContext(t, 10*time.Second), kms.Config{URI: "hashivault://release", Store: newVaultStore(t, cfg)})
-			wantVaultError(t, err, tt.want, "logging in")
+			server.Intercept(func(_ string, w http.ResponseWriter, r *http.Request) bool { tt.fault(w, r); return true })
+			_, err := kms.Open(deadline(t, 10*time.Second), kms.Config{URI: "hashivault://release", Store: newStore(t, cfg)})
+			wantError(t, err, tt.want, "logging in")
 		})
 	}
 }
@@ -277,11 +277,11 @@ func TestVaultDeadlineWhileLoggingIn(t *testing.T) {
 // leaseWorld is a server in synctest's time that counts what it is asked.
 func leaseWorld(t *testing.T, lease vaulttest.Lease) (*vaulttest.Server, *kms.Store, kms.Signer) {
 	t.Helper()
-	server := vaulttest.New()
+	server := vaulttest.Offline()
 	server.CreateKey(t, "transit/release", "ecdsa-p256")
 	server.AppRole("approle", "role-1", "hunter2", lease)
-	store := newVaultStore(t, kms.StoreConfig{
-		Endpoint: "http://vault.example", Transport: server,
+	store := newStore(t, kms.StoreConfig{
+		Endpoint: "https://vault.example", Transport: server,
 		Auth: kms.Auth{RoleID: "role-1", SecretIDFile: writeFile(t, []byte("hunter2"))},
 	})
 	return server, store, openConfig(t, kms.Config{URI: "hashivault://release", Store: store})
@@ -331,11 +331,11 @@ func TestVaultRenewalFails(t *testing.T) {
 	noVaultEnvironment(t)
 	synctest.Test(t, func(t *testing.T) {
 		server, store, s := leaseWorld(t, vaulttest.Lease{TTL: time.Hour, Renewable: true})
-		server.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		server.Intercept(func(_ string, w http.ResponseWriter, r *http.Request) bool {
 			if vaultSigning(r) {
 				return false
 			}
-			vaultSealed(w, r)
+			plainly(vaultCloud().down)(w, r)
 			return true
 		})
 		time.Sleep(45 * time.Minute)
@@ -368,7 +368,7 @@ func TestVaultOneLoginForAll(t *testing.T) {
 		server, store, _ := leaseWorld(t, vaulttest.Lease{TTL: time.Hour, Renewable: true})
 		time.Sleep(2 * time.Hour)
 		goOn := make(chan struct{})
-		server.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		server.Intercept(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/login") {
 				<-goOn
 			}
@@ -392,7 +392,7 @@ func TestVaultOneLoginForAll(t *testing.T) {
 			t.Errorf("%d logins, want the first and one for all", n)
 		}
 
-		server.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		server.Intercept(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/renew-self") {
 				time.Sleep(5 * time.Second)
 			}
