@@ -59,7 +59,7 @@ func (e *Engine) artifactContext(ctx context.Context) (context.Context, context.
 func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) {
 	s := r.subtask(d, tags)
 	// Not by registry: two of them may be names of one host.
-	unlock, err := r.engine.busy.lock(ctx, s.Repository+"@"+s.Digest)
+	unlock, err := r.engine.busy.Take(ctx, s.Repository+"@"+s.Digest)
 	if err != nil {
 		r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
 		return
@@ -104,6 +104,9 @@ type job struct {
 func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask) {
 	seen, err := r.look(ctx, d, s)
 	if err == nil && len(seen.jobs) > 0 {
+		if r.isHalted() {
+			return // the execution has ended meanwhile
+		}
 		err = r.refused()
 	}
 	if err != nil {
@@ -111,11 +114,7 @@ func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask
 		return
 	}
 	if len(seen.jobs) == 0 {
-		done := ReasonAlreadySigned
-		if len(seen.found) == 0 {
-			done = ReasonNothingOld
-		}
-		r.settle(&s, nil, done)
+		r.settle(&s, nil, seen.nothingToDo())
 		r.found(ctx, s, seen.found)
 		return
 	}
@@ -137,7 +136,7 @@ func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask
 		r.fail(errStopping) // as after a crash: the journal says how far it got
 		return
 	}
-	done := ReasonAlreadySigned // by somebody else, meanwhile
+	done := seen.nothingToDo() // as somebody else has signed meanwhile
 	if slices.ContainsFunc(claim.Records, func(rec journal.Record) bool { return rec.Reason == ReasonSigned }) {
 		done = ReasonSigned
 		claim.Subtask.TagMoved = r.tagMoved(ctx, s)
@@ -155,6 +154,14 @@ type sighting struct {
 	image *signature.Image
 	jobs  []job            // what is missing
 	found []journal.Record // what is there
+}
+
+// nothingToDo is the reason of a subtask without a new signature.
+func (s sighting) nothingToDo() string {
+	if len(s.found) == 0 && len(s.jobs) == 0 {
+		return ReasonNothingOld
+	}
+	return ReasonAlreadySigned
 }
 
 // look returns a job for each of the policy's formats in which the digest is
@@ -184,11 +191,19 @@ func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask
 		rec.Signature, rec.StoredAs = base64.StdEncoding.EncodeToString(look.Signature), look.Manifest.Digest.String()
 		seen.found = append(seen.found, rec)
 	}
-	if len(seen.found) > 0 {
-		// The other formats make good what this registry will not take.
-		seen.jobs = slices.DeleteFunc(seen.jobs, func(j job) bool { return j.look.Immutable })
+	return seen, seen.leaveImmutable()
+}
+
+// leaveImmutable gives up the signatures that the registry has refused before,
+// as their key would be used in vain. The other formats make them good; it is an
+// error if there are none.
+func (s *sighting) leaveImmutable() error {
+	asked := len(s.jobs)
+	s.jobs = slices.DeleteFunc(s.jobs, func(j job) bool { return j.look.Immutable })
+	if asked > 0 && len(s.jobs)+len(s.found) == 0 {
+		return fmt.Errorf("key not used, as the registry refused a signature before: %w", signature.ErrImmutable)
 	}
-	return seen, nil
+	return nil
 }
 
 // wanted returns the formats in which an image must be signed: the policy's, or

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sealwright/sealwright/engine/journal"
@@ -70,24 +71,29 @@ func (s *Setup) campaign(c Campaign) (bound, error) {
 	}
 	b.Name, b.Key, b.key, b.from, b.step = c.Name(), c.To, to, from, c.Step
 	b.Trigger = policy.Trigger{Type: policy.Manual}
+	if to.Err == nil && len(to.Certificates) == 0 && slices.ContainsFunc(b.SignatureFormats(), policy.Format.IsNotation) {
+		return bound{}, fmt.Errorf("%w: policy %q wants a certificate for its formats, and key %q has none", ErrPolicy, c.Policy, c.To)
+	}
 	return b, b.possible()
 }
 
 // errNotResigned marks an artifact whose old signature must stay.
 var errNotResigned = errors.New("the new key has not signed it: the old signature stays")
 
-// old finds the policy's formats in which the old key has signed an image.
+// old finds the policy's formats in which the old key has signed an image, also
+// if that counts no more: keys are replaced because their certificate expires,
+// too.
 func (b *bound) old(ctx context.Context, image *signature.Image) ([]policy.Format, error) {
 	var formats []policy.Format
 	for _, format := range b.SignatureFormats() {
 		if format.Impossible(b.from.Signer.Public().Algorithm()) != "" {
 			continue // so it cannot have
 		}
-		look, err := image.Look(ctx, format, b.from.signing())
+		signatures, err := image.Removable(ctx, format, b.from.signing(), 0)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s signatures by key %s: %w", format, b.from.Signer.Public().Fingerprint(), err)
 		}
-		if look.Signed {
+		if signatures > 0 {
 			formats = append(formats, format)
 		}
 	}

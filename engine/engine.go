@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/turn"
 )
 
 // Options are what an Engine works with.
@@ -42,7 +43,7 @@ type Engine struct {
 	changed  chan struct{} // 1-buffered: the setup was replaced
 	stopping chan struct{} // closed: begin no more artifacts
 	stopOnce sync.Once
-	busy     keyedMutex      // one artifact is worked on once in this process
+	busy     turn.Order      // one artifact is worked on once in this process
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
 	cutNow   context.CancelFunc
 	retired  sync.WaitGroup

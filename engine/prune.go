@@ -168,9 +168,10 @@ func (p *pruner) artifact(ctx context.Context, b bound, a registry.Artifact) {
 			p.unread(PruneFinding{Repository: a.Repository, Digest: d.Digest.String(), Policy: b.Name}, err)
 			continue
 		}
+		image := b.image(a.Repository, d)
 		for _, format := range b.SignatureFormats() {
 			if p.first(b, a.Repository, d, format) {
-				p.extra(ctx, b, b.image(a.Repository, d), format)
+				p.extra(ctx, b, image, format)
 			}
 		}
 	}

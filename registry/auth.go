@@ -17,6 +17,7 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sealwright/sealwright/engine/budget"
+	"github.com/sealwright/sealwright/engine/turn"
 )
 
 // maxSessions is how many repositories' tokens are remembered.
@@ -30,6 +31,11 @@ const catalogScope = ""
 // deletes there. Others do without that right, which most accounts lack.
 const deletePrefix = "delete "
 
+// metadataPrefix stands before a repository in the key of the session that
+// lists its manifests at Azure, where neither reading nor writing them is
+// enough for that.
+const metadataPrefix = "metadata "
+
 // An authenticator gets what requests are authorised with: one ping per host,
 // and one token per repository where the host wants tokens.
 //
@@ -40,7 +46,7 @@ type authenticator struct {
 	host      name.Registry
 	transport http.RoundTripper
 	keychain  authn.Keychain
-	turns     turns
+	turns     turn.Order
 	sessions  *lru[string, *session]
 
 	mu        sync.Mutex
@@ -58,6 +64,11 @@ func (s *session) usable(now time.Time) bool {
 	return s != nil && (s.renew.IsZero() || now.Before(s.renew))
 }
 
+// same reports whether s is what was refused as other.
+func (s *session) same(other *session) bool {
+	return s != nil && other != nil && s.header == other.header
+}
+
 // session returns the session for scope, any but stale, which was refused.
 func (a *authenticator) session(ctx context.Context, scope string, stale *session) (*session, error) {
 	good := func() (*session, bool) {
@@ -70,7 +81,7 @@ func (a *authenticator) session(ctx context.Context, scope string, stale *sessio
 	// Whoever waits for the token may be a live request, even if the one that
 	// fetches it is not.
 	ctx = budget.WithLane(ctx, budget.Live)
-	done, err := a.turns.take(ctx, "session "+scope)
+	done, err := a.turns.Take(ctx, "session "+scope)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +89,7 @@ func (a *authenticator) session(ctx context.Context, scope string, stale *sessio
 	if s, ok := good(); ok {
 		return s, nil
 	}
-	s, err := a.login(ctx, scope)
+	s, err := a.login(ctx, scope, stale)
 	if err != nil {
 		a.forget(scope)
 		return nil, a.failure(ctx, err)
@@ -91,19 +102,36 @@ func (a *authenticator) forget(scope string) {
 	a.sessions.drop(func(key string) bool { return key == scope })
 }
 
-func (a *authenticator) login(ctx context.Context, scope string) (*session, error) {
+// login resolves the credentials anew. Those that a cloud gives for a while may
+// end before their time; then others are asked for, once.
+func (a *authenticator) login(ctx context.Context, scope string, stale *session) (*session, error) {
 	challenge, err := a.ping(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var target authn.Resource = a.host
 	if scope != catalogScope {
-		target = a.host.Repo(strings.TrimPrefix(scope, deletePrefix))
+		target = a.host.Repo(repositoryOf(scope))
 	}
 	credentials, err := authn.Resolve(ctx, a.keychain, target)
 	if err != nil {
 		return nil, err
 	}
+	s, err := a.loginWith(ctx, scope, credentials, challenge)
+	given, ok := credentials.(*temporary)
+	if !ok || !refused(err) && !s.same(stale) {
+		return s, err
+	}
+	given.drop()
+	if credentials, err = authn.Resolve(ctx, a.keychain, target); err != nil {
+		return nil, err
+	}
+	return a.loginWith(ctx, scope, credentials, challenge)
+}
+
+func (a *authenticator) loginWith(ctx context.Context, scope string, credentials authn.Authenticator,
+	challenge *ggcr.Challenge,
+) (*session, error) {
 	config, err := authn.Authorization(ctx, credentials)
 	if err != nil {
 		return nil, err
@@ -111,7 +139,16 @@ func (a *authenticator) login(ctx context.Context, scope string) (*session, erro
 	if strings.EqualFold(challenge.Scheme, "bearer") && config.RegistryToken == "" {
 		return a.exchange(ctx, scope, credentials, challenge)
 	}
-	return &session{header: basic(config)}, nil
+	s := &session{header: basic(config)}
+	if given, ok := credentials.(*temporary); ok {
+		s.renew = given.renew
+	}
+	return s, nil
+}
+
+// repositoryOf returns the repository in the key of a session.
+func repositoryOf(scope string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(scope, deletePrefix), metadataPrefix)
 }
 
 // ping learns once per host how it wants to be talked to.
@@ -124,7 +161,7 @@ func (a *authenticator) ping(ctx context.Context) (*ggcr.Challenge, error) {
 	if c := known(); c != nil {
 		return c, nil
 	}
-	done, err := a.turns.take(ctx, "ping")
+	done, err := a.turns.Take(ctx, "ping")
 	if err != nil {
 		return nil, err
 	}
@@ -172,18 +209,9 @@ func (p *pinger) failure() error {
 func (a *authenticator) exchange(ctx context.Context, scope string, credentials authn.Authenticator,
 	challenge *ggcr.Challenge,
 ) (*session, error) {
-	scopes := []string{a.host.Scope(ggcr.CatalogScope)}
-	if scope != catalogScope {
-		name, deletes := strings.CutPrefix(scope, deletePrefix)
-		repository := a.host.Repo(name)
-		scopes = []string{repository.Scope(ggcr.PushScope), repository.Scope(ggcr.PullScope)}
-		if deletes {
-			scopes = []string{repository.Scope(ggcr.DeleteScope), repository.Scope(ggcr.PushScope)}
-		}
-	}
 	var token *ggcr.Token
 	var err error
-	for _, s := range scopes {
+	for _, s := range a.scopes(scope) {
 		token, err = ggcr.Exchange(ctx, a.host, credentials, a.transport, []string{s}, challenge)
 		if !refused(err) {
 			break
@@ -200,6 +228,21 @@ func (a *authenticator) exchange(ctx context.Context, scope string, credentials 
 		s.renew = time.Now().Add(time.Duration(token.ExpiresIn) * time.Second * 9 / 10)
 	}
 	return s, nil
+}
+
+// scopes returns what a session's token is asked for, the most first.
+func (a *authenticator) scopes(scope string) []string {
+	repository := a.host.Repo(repositoryOf(scope))
+	switch {
+	case scope == catalogScope:
+		return []string{a.host.Scope(ggcr.CatalogScope)}
+	case strings.HasPrefix(scope, deletePrefix):
+		return []string{repository.Scope(ggcr.DeleteScope), repository.Scope(ggcr.PushScope)}
+	case strings.HasPrefix(scope, metadataPrefix):
+		return []string{repository.Scope("metadata_read")}
+	default:
+		return []string{repository.Scope(ggcr.PushScope), repository.Scope(ggcr.PullScope)}
+	}
 }
 
 func refused(err error) bool {

@@ -60,7 +60,7 @@ func (c *Client) putBlob(ctx context.Context, at place, content []byte) error {
 	if _, known := c.known.get(at); known {
 		return nil
 	}
-	done, err := c.uploads.take(ctx, at.repository+"@"+at.digest.Hex)
+	done, err := c.uploads.Take(ctx, at.repository+"@"+at.digest.Hex)
 	if err != nil {
 		return err
 	}

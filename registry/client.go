@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealwright/sealwright/engine/budget"
+	"github.com/sealwright/sealwright/engine/turn"
 )
 
 const (
@@ -32,7 +33,7 @@ type Client struct {
 	transport *transport
 	auth      *authenticator
 	known     *lru[place, struct{}]
-	uploads   turns
+	uploads   turn.Order
 }
 
 var _ Store = (*Client)(nil)

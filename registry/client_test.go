@@ -526,7 +526,6 @@ func TestOpen(t *testing.T) {
 		want string
 	}{
 		"unknown kind": {Config{Name: "x", Host: "reg.example", Kind: "dockerhub"}, "none of generic, distribution"},
-		"not built":    {Config{Name: "x", Host: "reg.example", Kind: KindHarbor}, "not in this build"},
 		"no host":      {Config{Name: "x", Kind: KindGeneric}, "want host[:port]"},
 		"URL":          {Config{Name: "x", Host: "https://reg.example", Kind: KindGeneric}, "want host[:port]"},
 		"user":         {Config{Name: "x", Host: "me@reg.example", Kind: KindGeneric}, "want host[:port]"},

@@ -34,32 +34,31 @@ type found struct {
 	err      error
 }
 
-// tagged resolves several tags at once and yields them in the order of the
-// listing, so that the cursor of what was yielded last says that everything
-// before it was.
+// tagged yields the wanted tags of the listing, each resolved by one HEAD.
 func (c *Client) tagged(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
+	return c.resolved(ctx, q, c.Tags(ctx, q.Repository, q.After), nil)
+}
+
+// A knownTag says what a tag names if that is known already. It is called for one
+// tag at a time, in the order of the listing.
+type knownTag func(ctx context.Context, tag string) (Descriptor, bool)
+
+// resolved resolves several tags at once, those that are not known, and yields
+// them in the order of the listing, so that the cursor of what was yielded last
+// says that everything before it was. Without known, none is known.
+func (c *Client) resolved(ctx context.Context, q Query, tags iter.Seq2[string, error], known knownTag) iter.Seq2[Artifact, error] {
 	return func(yield func(Artifact, error) bool) {
 		if q.Tags == nil {
 			return
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		var workers sync.WaitGroup
-		defer workers.Wait()
+		w := tagWindow{client: c, repository: q.Repository, known: known}
+		defer w.workers.Wait()
 		defer cancel()
 
-		var window []chan found // under way, oldest first
-		oldest := func() bool {
-			f := <-window[0]
-			window = window[1:]
-			if ctx.Err() != nil { // one error for all that are under way
-				yield(Artifact{}, ctx.Err())
-				return false
-			}
-			return yield(f.artifact, f.err)
-		}
 		var end error
 		cursor := q.After // of the last valid tag
-		for tag, err := range c.Tags(ctx, q.Repository, q.After) {
+		for tag, err := range tags {
 			if err != nil && tag == "" {
 				end = err
 				break
@@ -70,20 +69,18 @@ func (c *Client) tagged(ctx context.Context, q Query) iter.Seq2[Artifact, error]
 			if IsSignatureTag(tag) || err == nil && !q.Tags(tag) {
 				continue
 			}
-			if len(window) == c.limits.Concurrency && !oldest() {
+			if len(w.pending) == c.limits.Concurrency && !w.oldest(ctx, yield) {
 				return
 			}
-			result := make(chan found, 1)
-			window = append(window, result)
 			if err != nil {
 				a := Artifact{Repository: q.Repository, Tags: []string{plain(tag)}, Cursor: cursor}
-				result <- found{artifact: a, err: err}
+				w.add() <- found{artifact: a, err: err}
 				continue
 			}
-			workers.Go(func() { result <- c.findTag(ctx, q.Repository, tag) })
+			w.find(ctx, tag)
 		}
-		for len(window) > 0 {
-			if !oldest() {
+		for len(w.pending) > 0 {
+			if !w.oldest(ctx, yield) {
 				return
 			}
 		}
@@ -91,6 +88,44 @@ func (c *Client) tagged(ctx context.Context, q Query) iter.Seq2[Artifact, error]
 			yield(Artifact{}, end)
 		}
 	}
+}
+
+// A tagWindow is the tags that are being resolved.
+type tagWindow struct {
+	client     *Client
+	repository string
+	known      knownTag
+	workers    sync.WaitGroup
+	pending    []chan found // oldest first
+}
+
+// add returns where the next result belongs. It never blocks the sender.
+func (w *tagWindow) add() chan<- found {
+	result := make(chan found, 1)
+	w.pending = append(w.pending, result)
+	return result
+}
+
+func (w *tagWindow) find(ctx context.Context, tag string) {
+	result := w.add()
+	if w.known != nil {
+		if d, ok := w.known(ctx, tag); ok {
+			result <- found{artifact: Artifact{Repository: w.repository, Descriptor: d, Tags: []string{tag}, Cursor: tag}}
+			return
+		}
+	}
+	w.workers.Go(func() { result <- w.client.findTag(ctx, w.repository, tag) })
+}
+
+// oldest waits for the oldest result and yields it.
+func (w *tagWindow) oldest(ctx context.Context, yield func(Artifact, error) bool) bool {
+	f := <-w.pending[0]
+	w.pending = w.pending[1:]
+	if ctx.Err() != nil { // one error for all that are under way
+		yield(Artifact{}, ctx.Err())
+		return false
+	}
+	return yield(f.artifact, f.err)
 }
 
 func (c *Client) findTag(ctx context.Context, repository, tag string) found {

@@ -29,6 +29,9 @@ func IsImmutable(err error) bool {
 		}
 	}
 	message := strings.ToLower(answer.Message)
+	if answer.Status == http.StatusForbidden { // an account may be locked, too
+		return strings.Contains(message, "immutable")
+	}
 	for _, words := range []string{"immutable", "cannot be overwritten", "already exists", "is locked", "does not allow updating", "write-enabled"} {
 		if strings.Contains(message, words) {
 			return true

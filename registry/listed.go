@@ -28,12 +28,19 @@ type manifestLister interface {
 	untagged() string
 }
 
+// A tagResolver is a manifestLister whose listing leaves out tags or digests. The
+// tags of its repositories are listed by the distribution API instead, and the
+// wanted ones resolved by one HEAD each.
+type tagResolver interface{ resolvesTags() }
+
 // A listedManifest is one entry of a registry's own listing.
 type listedManifest struct {
 	// Descriptor has the digest. MediaType is empty and Size 0 where the listing
 	// does not say them; a size that is the image's and not the manifest's is
 	// none.
 	Descriptor
+	// Image says that it is no index where MediaType does not say what it is.
+	Image bool
 	// ArtifactType is the manifest's, or its config's media type; empty where
 	// the listing does not say it.
 	ArtifactType string
@@ -44,10 +51,14 @@ type listedManifest struct {
 	Cursor string
 }
 
-// known reports whether the listing says enough to tell an index or a signature
-// from an image.
+// known reports whether the listing says enough to tell what an index names, or
+// an image from a signature. What an index names does not tell whether it is a
+// fallback index: that one is has no tag, or no tag but those of signatures.
 func (m *listedManifest) known() bool {
-	return m.MediaType != "" && (!IsIndex(m.MediaType) || m.Children != nil) && (IsIndex(m.MediaType) || m.ArtifactType != "")
+	if IsIndex(m.MediaType) {
+		return m.Children != nil && slices.ContainsFunc(m.Tags, func(tag string) bool { return !IsSignatureTag(tag) })
+	}
+	return m.MediaType != "" && listedArtifactType(m.ArtifactType) != ""
 }
 
 // A listed registry is seen through its own listing, and read and written
@@ -73,12 +84,15 @@ const maxNatures = 1 << 16
 
 // openListed opens a registry of a kind that has a listing of its own.
 func openListed(cfg Config) (Registry, error) {
+	if cfg.Kind == KindZot {
+		return openZot(cfg)
+	}
 	client, err := NewClient(cfg)
 	if err != nil {
 		return nil, err
 	}
 	open, ok := map[string]func(*Client, Config) (manifestLister, error){
-		KindHarbor: openHarbor, KindZot: openZot, KindQuay: openQuay,
+		KindHarbor: openHarbor, KindQuay: openQuay,
 		KindECR: openECR, KindGAR: openGAR, KindACR: openACR,
 		KindOCIR: openOCIR, KindSWR: openSWR, KindTCR: openTCR,
 		KindNexus: openNexus, KindArtifactory: openArtifactory, KindGitLab: openGitLab,
@@ -108,16 +122,32 @@ func (l *listed) Untagged() string { return l.lister.untagged() }
 // Artifacts implements Inventory: tagged artifacts first, in the order of the
 // listing, then untagged ones in the order of their digests. A tagged artifact
 // costs no request beyond the listing's pages, unless the listing leaves its
-// media type out: then one HEAD. Its size is 0 where the listing does not say it.
+// media type out: then one HEAD. Its size is 0 where the listing does not say it,
+// and its media type empty where that says only that it is no index.
 func (l *listed) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
 	return func(yield func(Artifact, error) bool) {
-		if !strings.HasPrefix(q.After, untaggedCursor) && q.Tags != nil && !l.tagged(ctx, q, yield) {
+		tagged := l.tagged
+		if _, ok := l.lister.(tagResolver); ok {
+			tagged = l.resolved
+		}
+		if !strings.HasPrefix(q.After, untaggedCursor) && q.Tags != nil && !tagged(ctx, q, yield) {
 			return
 		}
 		if q.Untagged && l.lister.untagged() == "" {
 			l.untagged(ctx, q, yield)
 		}
 	}
+}
+
+// resolved yields the wanted tagged artifacts of a tagResolver; false if it is
+// over.
+func (l *listed) resolved(ctx context.Context, q Query, yield func(Artifact, error) bool) bool {
+	for a, err := range l.Client.tagged(ctx, q) {
+		if !yield(a, err) || err != nil && a.Repository == "" {
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // tagged yields the wanted tagged artifacts; false if it is over.
@@ -155,14 +185,20 @@ func (l *listed) tagged(ctx context.Context, q Query, yield func(Artifact, error
 		if len(a.Tags) == 0 {
 			continue
 		}
-		if a.MediaType == "" { // and so not even known to be no index
+		if a.MediaType == "" && !m.Image {
 			if a.Descriptor, err = l.Resolve(ctx, q.Repository, m.Digest.String()); err != nil {
 				a.Digest, err = m.Digest, fmt.Errorf("tag %s: %w", a.Tags[0], err)
+			}
+			if ctx.Err() != nil {
+				break
 			}
 		}
 		if !yield(a, err) {
 			return false
 		}
+	}
+	if ctx.Err() != nil { // a listing that was cut short is not to be taken for a whole one
+		yield(Artifact{}, ctx.Err())
 	}
 	return ctx.Err() == nil
 }
@@ -173,9 +209,11 @@ func (l *listed) untagged(ctx context.Context, q Query, yield func(Artifact, err
 	after, resumed := strings.CutPrefix(q.After, untaggedCursor)
 	found, known := l.scans.lists.get(q.Repository)
 	if !known || !resumed || l.scans.now().Sub(found.at) > maxScanAge {
-		unnamed, err := l.unnamed(ctx, q.Repository)
+		unnamed, err := l.unnamed(ctx, q.Repository, yield)
 		if err != nil {
-			yield(Artifact{}, err)
+			if !errors.Is(err, errStopped) {
+				yield(Artifact{}, err)
+			}
 			return
 		}
 		found = scan{unnamed: unnamed, at: l.scans.now()}
@@ -196,9 +234,10 @@ func (l *listed) untagged(ctx context.Context, q Query, yield func(Artifact, err
 
 // unnamed lists the repository and returns the digests that no tag and no index
 // names. It reads the indexes whose children the listing does not say, and
-// holds 32 bytes for each manifest without a tag and each child of an index.
-func (l *listed) unnamed(ctx context.Context, repository string) ([][32]byte, error) {
-	bare, children := &digestSet{}, &digestSet{}
+// holds 32 bytes for each manifest and each child of an index. A listing may name
+// a manifest by its digest alone in one entry and by a tag in another.
+func (l *listed) unnamed(ctx context.Context, repository string, yield func(Artifact, error) bool) ([][32]byte, error) {
+	bare, named := &digestSet{}, &digestSet{}
 	for m, err := range l.lister.manifests(ctx, repository, "") {
 		if err != nil && m.Digest == (v1.Hash{}) {
 			return nil, err
@@ -206,30 +245,35 @@ func (l *listed) unnamed(ctx context.Context, repository string) ([][32]byte, er
 		if err != nil {
 			continue // its own listing said so, or says so next time
 		}
-		if len(m.Tags) == 0 {
-			if err := bare.add(m.Digest); err != nil {
-				return nil, err
+		set := bare
+		if len(m.Tags) > 0 {
+			set = named
+		}
+		if err := set.add(m.Digest); err != nil && set == bare {
+			if !yield(Artifact{Repository: repository, Descriptor: m.Descriptor}, err) {
+				return nil, errStopped
 			}
+			continue
 		}
 		n, err := l.natureOf(ctx, repository, m)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		}
-		if err != nil {
-			continue // it is reported when its turn comes
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), errors.Is(err, ErrTooLarge):
+			continue // names nothing; if it is bare, it is reported when its turn comes
+		case err != nil: // its children would be taken for artifacts of their own
+			return nil, fmt.Errorf("looking for what %s names: %w", m.Digest, err)
 		}
 		for _, child := range n.children {
-			if child.Algorithm != "sha256" {
-				continue // not in the set either
-			}
-			if err := children.add(child); err != nil {
-				return nil, err
-			}
+			_ = named.add(child) // one that does not fit is not in the other set either
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	bare.sort()
-	children.sort()
-	return slices.Clone(slices.DeleteFunc(bare.items, children.has)), nil
+	named.sort()
+	return slices.Clone(slices.DeleteFunc(bare.items, named.has)), nil
 }
 
 // natureOf returns what a listed manifest is, reading it only if the listing
@@ -241,7 +285,7 @@ func (l *listed) natureOf(ctx context.Context, repository string, m listedManife
 		n := nature{descriptor: m.Descriptor, children: m.Children, signature: isSignatureType(m.ArtifactType)}
 		l.nature.put(place{repository, m.Digest}, n)
 		return n, nil
-	case m.MediaType != "" && !IsIndex(m.MediaType):
+	case m.Image, m.MediaType != "" && !IsIndex(m.MediaType):
 		return nature{}, nil // names nothing; if it is bare, it is read when its turn comes
 	}
 	return l.read(ctx, repository, m.Digest)

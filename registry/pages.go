@@ -225,9 +225,10 @@ type loopDetector struct {
 	steps, limit int
 }
 
-func (d *loopDetector) seen(u *url.URL) bool {
-	current := u.String()
-	if current == d.kept {
+func (d *loopDetector) seen(u *url.URL) bool { return d.again(u.String()) }
+
+func (d *loopDetector) again(current string) bool {
+	if d.limit > 0 && current == d.kept { // before the first, nothing is kept
 		return true
 	}
 	if d.steps++; d.steps > d.limit {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine/turn"
 )
 
 const (
@@ -42,7 +44,7 @@ type Referrers struct {
 	api   referrersAPI // nil: the store has none, as a directory
 	known capabilities
 	types *lru[place, string] // of manifests whose listing leaves them out
-	turns turns               // by repository and subject
+	turns turn.Order          // by repository and subject
 }
 
 // NewReferrers returns the referrers of the registry behind store. It sends no

@@ -155,7 +155,7 @@ func (r *Referrers) deleteManifest(ctx context.Context, repository string, diges
 func (r *Referrers) change(ctx context.Context, e *edit) error {
 	// Held across the network on purpose: it orders our own changes of one
 	// tag, each of which reads and writes it; nobody else waits for it.
-	done, err := r.turns.take(ctx, e.repository+":"+e.tag)
+	done, err := r.turns.Take(ctx, e.repository+":"+e.tag)
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,8 @@ func TestReferrersManyWriters(t *testing.T) {
 			}
 			wait.Wait()
 			want(t, len(referrersOf(t, r, subject, bundleType)), writers, "listed")
-			if len(r.turns.keys) != 0 {
-				t.Errorf("turns are still held: %v", r.turns.keys)
+			if n := r.turns.Len(); n != 0 {
+				t.Errorf("%d turns are still held", n)
 			}
 			for _, raw := range all {
 				wait.Go(func() {

@@ -231,7 +231,7 @@ func TestReferrersCancelled(t *testing.T) {
 	s := layoutStore(t)
 	r, subject := NewReferrers(s), pushImage(t, s, "app", "v1", "a")
 	raw := referring(t, s, subject, bundleType, "x")
-	done, err := r.turns.take(t.Context(), "app:"+FallbackTag(subject.Digest))
+	done, err := r.turns.Take(t.Context(), "app:"+FallbackTag(subject.Digest))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,8 @@ type Manifest struct {
 // An Artifact is one manifest of a repository, as an inventory found it.
 type Artifact struct {
 	Repository string // full name, without the host
+	// Of the Descriptor, Size is 0 where the listing does not say it, and
+	// MediaType is empty where that says only that it is no index.
 	Descriptor
 	// Tags are those the inventory saw pointing to the digest. An artifact
 	// with several tags may be yielded several times, each time with some of

@@ -41,6 +41,7 @@ type transport struct {
 	insecure  bool
 	userAgent string
 	limit     int64 // bytes of a successful answer's body
+	local     bool  // plain http to this machine and to its cloud's metadata is permitted too
 }
 
 var _ http.RoundTripper = (*transport)(nil)
@@ -108,6 +109,8 @@ func (t *transport) permitted(u *url.URL) error {
 	want := scheme(t.insecure)
 	switch {
 	case u.Scheme == want, u.Scheme == "https" && !sameHost(u.Host, t.host, want):
+		return nil
+	case t.local && u.Scheme == "http" && isMetadata(u.Hostname()):
 		return nil
 	default:
 		return fmt.Errorf("%s is refused for %s (insecure: %t): %w", u.Scheme, u.Host, t.insecure, ErrUnsupported)

@@ -59,16 +59,17 @@ func (a *app) read() (*configs.Config, error) {
 
 // An opener turns configurations into setups. It remembers the registries and
 // other servers it opened, so that one that a reload did not change keeps its
-// budget, and the keys' switches.
+// budget, and the keys' switches. One goroutine at a time prepares a setup; what
+// mu guards may be used meanwhile.
 type opener struct {
-	mu         sync.Mutex // of stores and transports, which metrics read
-	registries map[string]openedRegistry
+	mu         sync.Mutex
 	stores     map[string]openedStore
 	switches   map[string]*kms.Switch
 	transports map[string]*budget.Transport // to witnesses, by URL
-	logs       map[string]*signature.Rekor  // by URL and public key
-	// failing are the names of keys that their stores did not give.
-	failing []string
+
+	registries map[string]openedRegistry
+	logs       map[string]*signature.Rekor // by URL and public key
+	keys       map[string]engine.Key       // of the setup in force
 }
 
 type openedRegistry struct {
@@ -77,13 +78,33 @@ type openedRegistry struct {
 	place    *engine.Place
 }
 
-// open is all the wiring there is between configuration and engine: registries,
-// then keys, then policies. It does everything that can fail before anything is
-// replaced.
+// A prepared setup is opened and not yet in force.
+type prepared struct {
+	config     *configs.Config
+	setup      *engine.Setup
+	registries map[string]openedRegistry
+	stores     map[string]openedStore
+	keys       map[string]engine.Key
+}
+
+// open opens a configuration and puts it in force.
 func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, error) {
-	opened := make(map[string]openedRegistry, len(cfg.Registries))
+	next, err := o.prepare(ctx, cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	o.adopt(next)
+	o.turn(cfg)
+	return next.setup, nil
+}
+
+// prepare is all the wiring there is between configuration and engine:
+// registries, then keys, then policies. It does everything that can fail and
+// replaces nothing. The keys of keep are not opened again.
+func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[string]engine.Key) (*prepared, error) {
+	next := &prepared{config: cfg, registries: make(map[string]openedRegistry, len(cfg.Registries)),
+		stores: make(map[string]openedStore, len(cfg.KeyStores))}
 	places := make(map[string]*engine.Place, len(cfg.Registries))
-	stores := make(map[string]openedStore, len(cfg.KeyStores))
 	witnesses := make(map[string]signature.Witnesses, len(cfg.Policies))
 	var errs []error
 	for _, rc := range cfg.Registries {
@@ -92,14 +113,13 @@ func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, 
 			errs = append(errs, fmt.Errorf("registry %q: %w", rc.Name, err))
 			continue
 		}
-		opened[rc.Name], places[rc.Name] = r, r.place
+		next.registries[rc.Name], places[rc.Name] = r, r.place
 	}
 	for _, sc := range cfg.KeyStores {
-		stores[sc.Name] = openedStore{config: sc}
+		next.stores[sc.Name] = openedStore{config: sc}
 	}
-	o.turnOff(cfg)
-	keys, err := o.keys(ctx, cfg.Keys, stores)
-	if err != nil {
+	var err error
+	if next.keys, err = o.openKeys(ctx, cfg.Keys, next.stores, keep); err != nil {
 		errs = append(errs, err)
 	}
 	for _, p := range cfg.Policies {
@@ -110,17 +130,19 @@ func (o *opener) open(ctx context.Context, cfg *configs.Config) (*engine.Setup, 
 		witnesses[p.Name] = w
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(append(errs, closeAll(keys))...)
+		return nil, errors.Join(append(errs, closeAll(next.keys))...)
 	}
-	setup, err := engine.NewSetup(cfg.Policies, places, keys, witnesses)
-	if err != nil {
-		return nil, errors.Join(err, closeAll(keys))
+	if next.setup, err = engine.NewSetup(cfg.Policies, places, next.keys, witnesses); err != nil {
+		return nil, errors.Join(err, closeAll(next.keys))
 	}
+	return next, nil
+}
+
+// adopt remembers what is in force from now on.
+func (o *opener) adopt(next *prepared) {
 	o.mu.Lock()
-	o.registries, o.stores, o.failing = opened, stores, failing(keys)
-	o.mu.Unlock()
-	o.turn(cfg)
-	return setup, nil
+	defer o.mu.Unlock()
+	o.registries, o.stores, o.keys = next.registries, next.stores, next.keys
 }
 
 // registry opens a registry, or returns the one that is open if neither its

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealwright/sealwright/configs"
@@ -24,15 +25,21 @@ type openedStore struct {
 	store  *kms.Store
 }
 
-// keys opens all keys, at the same time, as a store that does not answer takes
-// long. What it returns is to be closed even if there is an error.
-func (o *opener) keys(ctx context.Context, list []configs.Key, stores map[string]openedStore) (map[string]engine.Key, error) {
+// openKeys opens all keys but those that are kept, at the same time, as a store
+// that does not answer takes long. What it returns is to be closed even if there
+// is an error.
+func (o *opener) openKeys(ctx context.Context, list []configs.Key, stores map[string]openedStore, keep map[string]engine.Key) (map[string]engine.Key, error) {
 	opened, errs := make([]engine.Key, len(list)), make([]error, len(list))
 	var opening sync.WaitGroup
 	for i, c := range list {
 		store, err := o.storeOf(c, stores)
 		if err != nil {
 			errs[i] = fmt.Errorf("key %q: %w", c.Name, err)
+			continue
+		}
+		if kept, ok := keep[c.Name]; ok && kept.Err == nil {
+			kept.Signer = lend(kept.Signer)
+			opened[i] = kept
 			continue
 		}
 		by := o.switchOf(c)
@@ -93,13 +100,37 @@ func openKey(ctx context.Context, c configs.Key, store *kms.Store, by *kms.Switc
 		Password: password(c.PasswordFile, c.PasswordEnv)})
 	switch {
 	case err == nil:
-		key.Signer = by.Guard(signer)
+		key.Signer = lend(by.Guard(signer))
 	case store != nil && notNow(err):
 		key.Err = err
 	default:
 		return key, err
 	}
 	return key, nil
+}
+
+// A lent signer is used by several setups. The last of them closes it.
+type lent struct {
+	kms.Signer
+	users *atomic.Int64
+}
+
+// lend returns a signer that is to be closed by one more user.
+func lend(s kms.Signer) kms.Signer {
+	l, ok := s.(lent)
+	if !ok {
+		l = lent{s, new(atomic.Int64)}
+	}
+	l.users.Add(1)
+	return l
+}
+
+// Close implements kms.Signer.
+func (l lent) Close() error {
+	if l.users.Add(-1) > 0 {
+		return nil
+	}
+	return l.Signer.Close()
 }
 
 // notNow reports whether an error of opening a key is the key store's, and not
@@ -116,6 +147,8 @@ func notNow(err error) bool {
 // switchOf returns the switch of a key, which all setups share, so that a
 // reload that disables a key stops work that began before it.
 func (o *opener) switchOf(c configs.Key) *kms.Switch {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	s, ok := o.switches[c.Name]
 	if !ok {
 		s = &kms.Switch{}
@@ -127,20 +160,25 @@ func (o *opener) switchOf(c configs.Key) *kms.Switch {
 	return s
 }
 
-// turnOff turns off the keys that the configuration disables, before anything
-// that may take long, or fail: then they are off too early, and that is the
-// better mistake.
-func (o *opener) turnOff(cfg *configs.Config) {
+// turnOff turns off the keys that a new configuration disables, and returns
+// their names. It comes before anything that may take long, or fail: then they
+// are off too early, and that is the better mistake.
+func (o *opener) turnOff(cfg *configs.Config) []string {
+	var names []string
 	for i := range cfg.Keys {
 		if c := cfg.Keys[i]; c.Disabled {
 			o.switchOf(c).Set(true, c.DisableFile)
+			names = append(names, c.Name)
 		}
 	}
+	return names
 }
 
 // turn puts every key's switch as the configuration says. A key that it names
 // no more is off.
 func (o *opener) turn(cfg *configs.Config) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for name, s := range o.switches {
 		if c, ok := cfg.Key(name); ok {
 			s.Set(c.Disabled, c.DisableFile)

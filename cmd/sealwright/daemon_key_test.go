@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
@@ -105,6 +108,43 @@ state: %q
 	}
 	if strings.Contains(d.log.String(), "hvs.secret") {
 		t.Error("the token is in the log")
+	}
+	d.stop()
+}
+
+// TestDaemonHearsWhileItOpensKeys: a key store that hangs delays no switch. What
+// the second reload disables is off before the first one has ended.
+func TestDaemonHearsWhileItOpensKeys(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 100)
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(hanging.Close)
+	h := newHouse(t)
+	h.configure(fmt.Sprintf(manual, "all"))
+	d := h.start()
+	if err := os.WriteFile(h.path("token"), []byte("hvs.secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.replace("keys: [", fmt.Sprintf(`key_stores: [{name: slow, kind: hashivault, endpoint: %q, auth: {token_file: token}}]
+keys: [{name: remote, uri: "hashivault://release", store: slow}, `, hanging.URL))
+	d.signal(syscall.SIGHUP)
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Fatal("the key store was not asked")
+	}
+	h.replace(`uri: "file:release.key"`, `uri: "file:release.key", disabled: true`)
+	d.signal(syscall.SIGHUP)
+	d.log.await(t, "keys disabled", 1)
+	h.push("library/api", 1)
+	if out, _ := h.run(exitFailed, "trigger", "all"); !strings.Contains(out, engine.ReasonKeyDisabled) {
+		t.Errorf("trigger printed %s", out)
+	}
+	if log := d.log.String(); strings.Contains(log, "configuration reloaded") {
+		t.Errorf("it was off only after a reload had ended:\n%s", log)
 	}
 	d.stop()
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/signature"
 )
@@ -197,20 +198,20 @@ func (d *doctor) key(ctx context.Context, c configs.Key) {
 		pinned = "pinned"
 	}
 	d.add(subject, "open", fine, fmt.Sprintf("%s, %d bits%s", public.Algorithm(), public.Bits(), version), pinned+": "+public.Fingerprint())
-	d.canary(ctx, subject, key, c)
+	d.canary(ctx, subject, key)
 	d.certificates(subject, key)
 	if err := key.Signer.Close(); err != nil {
 		d.add(subject, "close", warning, err.Error(), "")
 	}
 }
 
-func (d *doctor) canary(ctx context.Context, subject string, key engine.Key, c configs.Key) {
+func (d *doctor) canary(ctx context.Context, subject string, key engine.Key) {
 	began := time.Now()
 	err := canarySigned(ctx, key.Signer)
 	switch {
 	case err == nil:
 		d.add(subject, "canary", fine, fmt.Sprintf("signed and verified in %s", time.Since(began).Round(10*time.Microsecond)), "")
-	case c.Disabled || c.DisableFile != "":
+	case errors.Is(err, kms.ErrDisabled):
 		d.add(subject, "canary", warning, err.Error(), "its signatures count, and it makes no new ones")
 	default:
 		d.add(subject, "canary", broken, err.Error(), "policies that sign with it fail")

@@ -123,6 +123,7 @@ type service struct {
 	state    string
 	progress *progress
 	config   *configs.Config // that is in force
+	opening  *opening        // nil: none is under way
 }
 
 func (d *service) observe(s journal.Subtask) { d.progress.add(s.Status == journal.Failed) }
@@ -178,12 +179,15 @@ func (d *service) serve(ctx context.Context) error {
 func (d *service) listen(ctx context.Context, sig <-chan os.Signal) {
 	again := time.NewTicker(reopenEvery)
 	defer again.Stop()
+	defer d.abandon()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-again.C:
 			d.reopen(ctx)
+		case <-d.opening.ended():
+			d.settle()
 		case s := <-sig:
 			switch s {
 			case syscall.SIGHUP:
@@ -215,62 +219,6 @@ func (d *service) drain(sig <-chan os.Signal) (context.Context, context.CancelFu
 		}
 	}()
 	return ctx, cancel
-}
-
-// reload replaces the configuration; a bad one is refused and the old stays.
-func (d *service) reload(ctx context.Context) {
-	notify(d.log, reloading())
-	defer notify(d.log, ready)
-	cfg, err := d.app.load()
-	if err == nil && cfg.State != d.state {
-		err = fmt.Errorf("state: changing it needs a restart; it stays %s", shownState(d.state))
-	}
-	if err != nil {
-		d.log.Error("configuration refused, the old one stays", zap.Error(err))
-		return
-	}
-	setup, err := d.opener.open(ctx, cfg)
-	if err != nil {
-		d.log.Error("configuration refused, the old one stays", zap.Error(err))
-		return
-	}
-	d.engine.Replace(setup)
-	d.config = cfg
-	d.log.Info("configuration reloaded", zap.Int("policies", len(cfg.Policies)))
-	d.warnOfKeys()
-}
-
-// reopenEvery is how often keys are asked for again that their stores did not
-// give.
-const reopenEvery = 30 * time.Second
-
-// reopen tries the keys again that their stores did not give, as nothing else
-// would tell that they do by now.
-func (d *service) reopen(ctx context.Context) {
-	before := len(d.opener.failing)
-	if before == 0 {
-		return
-	}
-	setup, err := d.opener.open(ctx, d.config)
-	if err != nil {
-		d.log.Warn("keys not opened again", zap.Error(err))
-		return
-	}
-	if len(d.opener.failing) == before {
-		if err := setup.Close(); err != nil {
-			d.log.Warn("closing keys", zap.Error(err))
-		}
-		return
-	}
-	d.engine.Replace(setup)
-	d.log.Info("keys opened again", zap.Int("opened", before-len(d.opener.failing)), zap.Strings("still_failing", d.opener.failing))
-}
-
-// warnOfKeys says which keys their stores did not give.
-func (d *service) warnOfKeys() {
-	if len(d.opener.failing) > 0 {
-		d.log.Error("keys not opened: their policies fail until they are", zap.Strings("keys", d.opener.failing))
-	}
 }
 
 // fireAll fires every enabled policy.

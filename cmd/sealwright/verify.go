@@ -165,11 +165,11 @@ func (v *verifier) verify(ctx context.Context, image string) (verification, erro
 	}
 	signed := signature.NewLayouts(client).Image(signature.Subject{Repository: repository, Digest: d.Digest,
 		MediaType: d.MediaType, Size: d.Size, Identity: wanted, Elsewhere: v.elsewhere}, signature.Witnesses{})
-	found, err := signed.Check(ctx, keys)
-	if err != nil {
-		return r, err
+	found, unread := signed.Check(ctx, keys)
+	if r, err = v.judge(r, found, wanted); err != nil && unread != nil {
+		err = unread // there may be one where it could not be looked for
 	}
-	return v.judge(r, found, wanted)
+	return r, err
 }
 
 // judge decides by the signatures that the keys verify.

@@ -61,7 +61,7 @@ func (c *Cosign) attach(ctx context.Context, s Subject, base Look, sig []byte, v
 	}
 	// Held across the network on purpose: it orders our own changes of one tag,
 	// each of which reads, changes and writes it; nobody else waits for it.
-	release, err := c.turns.take(ctx, j.key())
+	release, err := c.turns.Take(ctx, j.key())
 	if err != nil {
 		return Attached{}, err
 	}

@@ -125,16 +125,6 @@ func (i *Image) witnessedBundle(ctx context.Context, content []byte, k Key) ([]b
 	return b.sig, i.logged(b, k)
 }
 
-// countingBundle returns the signature of a bundle that is k's over s, whoever
-// witnessed it, or why it is none.
-func countingBundle(content []byte, s Subject, k Verifier) ([]byte, error) {
-	b, err := parseBundle(content)
-	if err != nil {
-		return nil, err
-	}
-	return b.sig, b.counts(s, k)
-}
-
 // bundleSupports returns nil if k can sign s in a bundle.
 func bundleSupports(s Subject, k Key) error {
 	if k.Algorithm.Family() == policy.SM2 {

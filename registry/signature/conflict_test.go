@@ -34,8 +34,8 @@ func TestStaleLooks(t *testing.T) {
 	}
 	wait.Wait()
 	mustBeSigned(t, st, s, keys...)
-	if len(c.turns.held) != 0 {
-		t.Errorf("%d turns are still held", len(c.turns.held))
+	if n := c.turns.Len(); n != 0 {
+		t.Errorf("%d turns are still held", n)
 	}
 }
 
@@ -201,28 +201,6 @@ func TestAttachStopsWithItsContext(t *testing.T) {
 			t.Errorf("Attach = %v, want %v", err, context.Canceled)
 		}
 	})
-}
-
-func TestWaitingForATurnStopsWithItsContext(t *testing.T) {
-	var turns turns
-	release, err := turns.take(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := turns.take(ctx, "a"); !errors.Is(err, context.Canceled) {
-		t.Errorf("take = %v, want %v", err, context.Canceled)
-	}
-	if other, err := turns.take(t.Context(), "b"); err != nil {
-		t.Errorf("another key had to wait: %v", err)
-	} else {
-		other()
-	}
-	release()
-	if len(turns.held) != 0 {
-		t.Errorf("%d turns are still held", len(turns.held))
-	}
 }
 
 func TestRecentForgetsTheOldest(t *testing.T) {

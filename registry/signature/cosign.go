@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/sealwright/sealwright/engine/turn"
 	"github.com/sealwright/sealwright/registry"
 )
 
@@ -19,7 +20,7 @@ type Cosign struct {
 	// Store is the registry. Required.
 	Store registry.Store
 
-	turns  turns
+	turns  turn.Order
 	recent recent
 }
 

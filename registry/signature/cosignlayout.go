@@ -74,11 +74,11 @@ func (c cosignLayout) check(ctx context.Context, i *Image, keys []Key) ([]Verifi
 		verifiers[n] = k
 	}
 	found, err := c.Check(ctx, i.Repository, i.Digest, verifiers)
-	if err != nil || i.Elsewhere == "" {
+	if i.Elsewhere == "" {
 		return found, err
 	}
-	others, err := c.Check(ctx, i.Elsewhere, i.Digest, verifiers)
-	return append(found, others...), err
+	others, otherErr := c.Check(ctx, i.Elsewhere, i.Digest, verifiers)
+	return append(found, others...), errors.Join(err, otherErr)
 }
 
 // key names the image.

@@ -33,7 +33,7 @@ func (c cosignLayout) remove(ctx context.Context, i *Image, k Key, much cut) (in
 func (c *Cosign) remove(ctx context.Context, s Subject, v Verifier, much cut) (removed, kept int, err error) {
 	j := newJudge(s, v)
 	// Held across the network on purpose, as by attach.
-	release, err := c.turns.take(ctx, j.key())
+	release, err := c.turns.Take(ctx, j.key())
 	if err != nil {
 		return 0, 0, err
 	}

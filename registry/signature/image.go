@@ -3,6 +3,7 @@ package signature
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -166,9 +167,11 @@ func (i *Image) Attach(ctx context.Context, f policy.Format, base Look, sig Sign
 }
 
 // Check returns the signatures over the image's digest that one of keys
-// accepts, in all formats and whatever their identity.
+// accepts, in all formats and whatever their identity. A format that cannot be
+// read is an error, beside what was found in the others.
 func (i *Image) Check(ctx context.Context, keys []Key) ([]Verified, error) {
 	var all []Verified
+	var errs []error
 	for _, f := range []policy.Format{policy.FormatCosign, policy.FormatBundle, policy.FormatNotationJWS, policy.FormatNotationCOSE} {
 		l, err := i.layouts.layout(f)
 		if err != nil {
@@ -176,14 +179,14 @@ func (i *Image) Check(ctx context.Context, keys []Key) ([]Verified, error) {
 		}
 		found, err := l.check(ctx, i, keys)
 		if err != nil {
-			return nil, fmt.Errorf("%s signatures: %w", f, err)
+			errs = append(errs, fmt.Errorf("%s signatures: %w", f, err))
 		}
 		for n := range found {
 			found[n].Format = f
 		}
 		all = append(all, found...)
 	}
-	return all, nil
+	return all, errors.Join(errs...)
 }
 
 // signatures returns the image's referrers that are signatures of a format that

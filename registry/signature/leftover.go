@@ -69,7 +69,7 @@ func (l *Layouts) RemoveLeftover(ctx context.Context, o Leftover) error {
 
 func (l *Layouts) removeLeftover(ctx context.Context, o Leftover) error {
 	if o.carriers == nil {
-		release, err := l.cosign.turns.take(ctx, (&judge{subject: Subject{Repository: o.Repository, Digest: o.Digest}}).key())
+		release, err := l.cosign.turns.Take(ctx, (&judge{subject: Subject{Repository: o.Repository, Digest: o.Digest}}).key())
 		if err != nil {
 			return err
 		}

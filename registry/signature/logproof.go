@@ -126,7 +126,7 @@ func (r *Rekor) checkpoint(text string) (checkpoint, error) {
 
 // open returns the signatures of a signed note that count, and its text.
 func (r *Rekor) open(text string) ([]note.Signature, string, error) {
-	var known note.Verifiers = note.VerifierList()
+	known := note.VerifierList()
 	if r.key != nil {
 		known = r.key
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -18,40 +19,60 @@ func (b bundleLayout) remove(ctx context.Context, i *Image, k Key, much cut) (in
 	if err := bundleSupports(i.Subject, k); err != nil {
 		return 0, err
 	}
-	return i.removeCarriers(ctx, bundlesBy(keyHint(k.PublicKey)), much, func(c *carrier) error {
-		_, err := countingBundle(c.content, i.Subject, k)
-		return err
+	return i.removeCarriers(ctx, bundlesBy(keyHint(k.PublicKey)), much, func(c *carrier) (ours, counts bool) {
+		parsed, err := parseBundle(c.content)
+		if err != nil || parsed.counts(i.Subject, k) != nil {
+			return false, false
+		}
+		_, err = i.witnessedBundle(ctx, c.content, k)
+		return true, err == nil
 	})
 }
 
+// Whose an envelope is stays proved when its certificates have expired, or lead
+// to another root than the key's do by now.
 func (n notationLayout) remove(ctx context.Context, i *Image, k Key, much cut) (int, error) {
 	if err := notationSupports(k); err != nil {
 		return 0, err
 	}
-	return i.removeCarriers(ctx, n.kind(k), much, func(c *carrier) error {
-		_, err := n.counts(ctx, c.content, i, k)
-		return err
+	return i.removeCarriers(ctx, n.kind(k), much, func(c *carrier) (ours, counts bool) {
+		e, err := n.read(c.content)
+		if err != nil || e.isBy(k) != nil || e.claim.speaksOf(i.Subject) != nil || e.claim.calls(i.Identity) != nil {
+			return false, false
+		}
+		_, err = n.witnessed(ctx, c.content, i, k)
+		return true, err == nil
 	})
 }
 
-// removeCarriers deletes the manifests of kind k that judge finds to count, but
-// for those that a look would find first.
-func (i *Image) removeCarriers(ctx context.Context, k kind, much cut, judge func(*carrier) error) (int, error) {
-	fresh := i.layouts.Image(i.Subject, i.Witnesses) // what a look has listed may be out of date
-	candidates, err := fresh.candidates(ctx, k)
+// removeCarriers deletes the manifests of kind k that judge finds to be ours. Of
+// those that stay, the ones that count come first, in a look's order.
+func (i *Image) removeCarriers(ctx context.Context, k kind, much cut, judge func(*carrier) (ours, counts bool)) (int, error) {
+	from := i
+	if !much.dry {
+		from = i.layouts.Image(i.Subject, i.Witnesses) // what a look has listed may be out of date
+	}
+	candidates, err := from.candidates(ctx, k)
 	if err != nil {
 		return 0, err
 	}
-	var ours []v1.Hash
+	var counting, spent []v1.Hash
 	for _, at := range candidates {
-		c, reason, err := fresh.carrier(ctx, at.digest, k)
+		c, reason, err := from.carrier(ctx, at.digest, k)
 		if err != nil {
 			return 0, err
 		}
-		if reason == nil && judge(c) == nil {
-			ours = append(ours, at.digest)
+		if reason != nil {
+			continue
+		}
+		switch ours, counts := judge(c); {
+		case counts:
+			counting = append(counting, at.digest)
+		case ours:
+			spent = append(spent, at.digest)
 		}
 	}
+	ours := slices.Concat(counting, spent)
 	ours = ours[min(much.keep, len(ours)):]
 	if much.dry {
 		return len(ours), nil

@@ -11,16 +11,18 @@ import (
 
 // A cut says how much is removed.
 type cut struct {
-	keep int  // how many signatures stay, of those that verifiers find first
+	keep int  // how many signatures stay
 	dry  bool // only count
 }
 
 // Remove removes the signatures by k over the image under its identity in format
-// f, but for the first keep of them, and returns how many it removed. Exact
-// repetitions of a signature are always among those that go. Those of other
-// keys, and all else, stay: what cannot be proved to be by k over this digest
-// under this identity is none of ours. It returns after seeing that they are
-// gone. None is no error.
+// f, but for keep of them, and returns how many it removed. It keeps those that
+// a look would count before those that it would not, because their certificate
+// has expired or a witness is missing, and of each the first that verifiers
+// find. Exact repetitions of a signature are always among those that go. Those
+// of other keys, and all else, stay: what cannot be proved to be by k over this
+// digest under this identity is none of ours. It returns after seeing that they
+// are gone. None is no error.
 //
 // A cosign manifest in which nothing would be left is deleted, and so are the
 // manifests of the other formats: registries that delete nothing are
@@ -39,6 +41,7 @@ func (i *Image) Remove(ctx context.Context, f policy.Format, k Key, keep int) (i
 }
 
 // Removable returns how many signatures Remove would remove, and writes nothing.
+// As a look does, it asks for the referrers once.
 func (i *Image) Removable(ctx context.Context, f policy.Format, k Key, keep int) (int, error) {
 	n, err := i.remove(ctx, f, k, cut{keep: keep, dry: true})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	core "github.com/notaryproject/notation-core-go/signature"
 	nx509 "github.com/notaryproject/notation-core-go/x509"
 	tspclient "github.com/notaryproject/tspclient-go"
+	"github.com/notaryproject/tspclient-go/pki"
 
 	"github.com/sealwright/sealwright/engine/policy"
 )
@@ -130,6 +131,7 @@ func TestBundleWithBadTimestamps(t *testing.T) {
 		{"from after the authority's certificate", [][]byte{stamp(raw, 6*365*day)}, "tower: "},
 		{"garbage", [][]byte{[]byte("x")}, "parsing it"},
 		{"no token", [][]byte{refused}, "parsing it"},
+		{"refused, with a token", [][]byte{answered(t, good, pki.StatusRejection)}, "its timestamp: "},
 		{"changed", [][]byte{flip(good)}, "its timestamp: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -162,6 +164,21 @@ func TestBundleWithBadTimestamps(t *testing.T) {
 			}
 		})
 	}
+}
+
+// answered returns a response with another status.
+func answered(t *testing.T, raw []byte, status pki.Status) []byte {
+	t.Helper()
+	var response tspclient.Response
+	if err := response.UnmarshalBinary(raw); err != nil {
+		t.Fatal(err)
+	}
+	response.Status.Status = status
+	out, err := response.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // responseOver returns a DER response over message.
