@@ -23,7 +23,7 @@ func (v *validator) access() {
 	names, keys := map[string]place{}, map[string]place{}
 	for i := range v.config.Access {
 		a, at := &v.config.Access[i], v.config.root.item("access", i)
-		v.name(at, "name", a.Name, names)
+		v.name(at, a.Name, names)
 		if problem, allowed := wordProblem(a.Role, roles(), roles()); problem != "" {
 			v.add(at, "role", problem, allowed)
 		}

@@ -26,7 +26,7 @@ func (v *validator) keys() {
 	seen := map[string]place{} // names and aliases alike
 	for i := range v.config.Keys {
 		k, at := &v.config.Keys[i], v.config.root.item("keys", i)
-		v.name(at, "name", k.Name, seen)
+		v.name(at, k.Name, seen)
 		for j, alias := range k.Aliases {
 			if v.id(at.item("aliases", j), alias) {
 				v.unique(at.item("aliases", j), "", alias, seen)
@@ -83,7 +83,7 @@ func durationIn(s string, least, most time.Duration) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		var n uint64
 		n, err = strconv.ParseUint(days, 10, 12)
-		d = time.Duration(n) * 24 * time.Hour //nolint:gosec // at most 4095 days
+		d = time.Duration(n) * 24 * time.Hour
 	}
 	if err == nil && (d < least || d > most) {
 		err = errors.New("out of range")

@@ -137,7 +137,7 @@ func (v *validator) keyStores() {
 	seen := map[string]place{}
 	for i := range v.config.KeyStores {
 		s, at := &v.config.KeyStores[i], v.config.root.item("key_stores", i)
-		v.name(at, "name", s.Name, seen)
+		v.name(at, s.Name, seen)
 		if !slices.Contains(storeKinds(), s.Kind) {
 			problem := "is required"
 			if s.Kind != "" {

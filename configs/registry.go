@@ -66,7 +66,7 @@ func (v *validator) registries() {
 	seen, hosts := map[string]place{}, map[string]place{}
 	for i := range v.config.Registries {
 		r, at := &v.config.Registries[i], v.config.root.item("registries", i)
-		v.name(at, "name", r.Name, seen)
+		v.name(at, r.Name, seen)
 		if problem, allowed := wordProblem(r.Kind, kinds(), kindsInBuild()); problem != "" {
 			v.add(at, "kind", problem, allowed)
 		}

@@ -72,7 +72,8 @@ func (v *validator) required(p place, field, value, allowed string) bool {
 }
 
 // name checks a name and that nothing else of its sort has it.
-func (v *validator) name(p place, field, value string, seen map[string]place) {
+func (v *validator) name(p place, value string, seen map[string]place) {
+	const field = "name"
 	if !policy.ValidName(value) {
 		if v.required(p, field, value, policy.NameAllowed) {
 			v.add(p, field, quote(value)+" is not allowed", policy.NameAllowed)

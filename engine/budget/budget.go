@@ -52,7 +52,8 @@ type Limits struct {
 	Concurrency       int // requests under way at once
 }
 
-// ErrPaused: the server asked for a pause that outlasts the caller's deadline.
+// ErrPaused says that the server asked for a pause that outlasts the caller's
+// deadline.
 var ErrPaused = errors.New("the server asked us to wait")
 
 // New returns a Budget of these limits.

@@ -232,14 +232,6 @@ func TestBudgetRefusesThoseWhoCannotWait(t *testing.T) {
 	})
 }
 
-// current returns the rate of now, in requests a second.
-func (b *Budget) current() float64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.advance(time.Now())
-	return b.rate
-}
-
 func want[T any](t *testing.T, got, want T, what string) {
 	t.Helper()
 	if !reflect.DeepEqual(got, want) {

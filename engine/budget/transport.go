@@ -102,7 +102,7 @@ func throttling(resp *http.Response) (time.Duration, bool) {
 		return 0, throttled
 	}
 	if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
-		return min(time.Duration(seconds)*time.Second, maxPause), true //nolint:gosec // at most 2^31 seconds
+		return min(time.Duration(seconds)*time.Second, maxPause), true
 	}
 	if at, err := http.ParseTime(after); err == nil {
 		return min(max(time.Until(at), 0), maxPause), true
