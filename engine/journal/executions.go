@@ -70,7 +70,7 @@ func (j *Journal) addTasks(ctx context.Context, q querier, e Execution, reposito
 	}
 	jobs := make([]job, len(ids))
 	for i, id := range ids {
-		jobs[i] = job{taskArgs{id}, e.Lane}
+		jobs[i] = job{args: taskArgs{TaskID: id}, lane: e.Lane}
 	}
 	return j.queue.insert(ctx, q, jobs...)
 }
@@ -94,8 +94,8 @@ func (j *Journal) EndWalk(ctx context.Context, executionID int64) error {
 }
 
 // EndExecution ends the execution whatever goes on in it: tasks that have not
-// ended become Stopped, for the same reason. s is a final status. Ending an
-// execution that has ended does nothing.
+// ended become Stopped, for the same reason, and their pushes are dropped. s is
+// a final status. Ending an execution that has ended does nothing.
 func (j *Journal) EndExecution(ctx context.Context, executionID int64, s Status, reason, detail string) error {
 	if !s.Final() {
 		return fmt.Errorf("ending execution %d: status %q is not final", executionID, s)
@@ -106,6 +106,10 @@ func (j *Journal) EndExecution(ctx context.Context, executionID int64, s Status,
 		}
 		_, err := q.exec(ctx, `UPDATE tasks SET status = 'Stopped', reason = $2, updated_at = $3
 			WHERE execution_id = $1 AND status IN ('Initialized', 'Pending', 'InProgress')`, executionID, reason, micros(j.now()))
+		if err != nil {
+			return err
+		}
+		_, err = q.exec(ctx, `DELETE FROM pushes WHERE task_id IN (SELECT id FROM tasks WHERE execution_id = $1)`, executionID)
 		if err != nil {
 			return err
 		}

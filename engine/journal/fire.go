@@ -113,10 +113,11 @@ func lockPolicy(ctx context.Context, q querier, name string) (policyRow, error) 
 }
 
 // openExecutions returns the policy's active and its waiting execution, 0 for
-// none. The caller has locked the policy.
+// none, those aside that events began. The caller has locked the policy.
 func openExecutions(ctx context.Context, q querier, name string) (active, waiting int64, err error) {
 	rs, err := q.query(ctx, `SELECT id, status FROM executions
-		WHERE policy = $1 AND finished_at = 0 AND status IN ('Initialized', 'Pending', 'InProgress')`, name)
+		WHERE policy = $1 AND finished_at = 0 AND status IN ('Initialized', 'Pending', 'InProgress')
+		AND trigger_type <> 'event_based'`, name)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -148,7 +149,7 @@ func (j *Journal) createExecution(ctx context.Context, q querier, f Firing, now 
 	if err != nil || !now {
 		return id, err
 	}
-	return id, j.queue.insert(ctx, q, job{walkArgs{id}, f.Lane})
+	return id, j.queue.insert(ctx, q, job{args: walkArgs{id}, lane: f.Lane})
 }
 
 // join lets a waiting execution serve one more firing.
@@ -170,5 +171,5 @@ func (j *Journal) promote(ctx context.Context, q querier, name string) error {
 	if err != nil {
 		return err
 	}
-	return j.queue.insert(ctx, q, job{walkArgs{waiting}, lane})
+	return j.queue.insert(ctx, q, job{args: walkArgs{waiting}, lane: lane})
 }

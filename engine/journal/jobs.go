@@ -21,7 +21,8 @@ type Handlers struct {
 	// Walk finds the repositories of an execution. It calls EndWalk or
 	// EndExecution before it returns nil.
 	Walk func(ctx context.Context, executionID int64) error
-	// Task carries out one repository. It calls EndTask before it returns nil.
+	// Task carries out one repository. It calls EndTask, or lets Settle end the
+	// task, before it returns nil.
 	Task func(ctx context.Context, taskID int64) error
 }
 
@@ -176,7 +177,7 @@ func (j *Journal) riverConfig(h Handlers, o JobOptions) *river.Config {
 		return j.runWalk(ctx, h.Walk, a.ExecutionID)
 	}})
 	river.AddWorker(ws, &worker[taskArgs]{timeout: timeout, run: func(ctx context.Context, a taskArgs) error {
-		return j.runTask(ctx, h.Task, a.TaskID)
+		return j.runTask(ctx, h.Task, a)
 	}})
 	return &river.Config{
 		CompletedJobRetentionPeriod: keepDone,

@@ -36,7 +36,7 @@ type Lane string
 
 // The lanes.
 const (
-	Live    Lane = "live"    // manual triggers, later pushes
+	Live    Lane = "live"    // pushes, manual triggers
 	Backlog Lane = "backlog" // schedules
 )
 
@@ -79,6 +79,7 @@ type Task struct {
 	Reason      string    `json:"reason,omitempty"`
 	Detail      string    `json:"detail,omitempty"`
 	Cursor      string    `json:"-"` // continues an interrupted listing
+	Round       int64     `json:"-"` // of the job that carries it out; those of earlier rounds do nothing
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 }

@@ -16,6 +16,7 @@ import (
 type job struct {
 	args river.JobArgs
 	lane Lane
+	at   time.Time // not to be begun before; zero: now
 }
 
 // walkArgs is the job that finds an execution's repositories.
@@ -29,6 +30,9 @@ func (walkArgs) Kind() string { return "sealwright_walk" }
 // taskArgs is the job that carries out one repository.
 type taskArgs struct {
 	TaskID int64 `json:"task_id"`
+	// Round tells the job of a task that was opened again, or called while it
+	// slept, from the one before, which then does nothing.
+	Round int64 `json:"round,omitempty"`
 }
 
 // Kind names the job in the database.
@@ -51,6 +55,7 @@ func insertOpts(j job) *river.InsertOpts {
 		MaxAttempts: maxAttempts,
 		Priority:    priority,
 		Queue:       string(j.lane),
+		ScheduledAt: j.at,
 		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
 			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning,
 			rivertype.JobStateRetryable, rivertype.JobStateScheduled,

@@ -22,12 +22,12 @@ func scanExecution(s scanner) (Execution, error) {
 	return e, err
 }
 
-const selectTask = `SELECT id, execution_id, repository, status, reason, detail, cursor, created_at, updated_at FROM tasks`
+const selectTask = `SELECT id, execution_id, repository, status, reason, detail, cursor, round, created_at, updated_at FROM tasks`
 
 func scanTask(s scanner) (Task, error) {
 	var t Task
 	var created, updated int64
-	err := s.Scan(&t.ID, &t.ExecutionID, &t.Repository, &t.Status, &t.Reason, &t.Detail, &t.Cursor, &created, &updated)
+	err := s.Scan(&t.ID, &t.ExecutionID, &t.Repository, &t.Status, &t.Reason, &t.Detail, &t.Cursor, &t.Round, &created, &updated)
 	t.CreatedAt, t.UpdatedAt = fromMicros(created), fromMicros(updated)
 	return t, err
 }

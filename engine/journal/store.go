@@ -60,6 +60,12 @@ func scanID(s scanner) (int64, error) {
 	return id, err
 }
 
+func scanText(s scanner) (string, error) {
+	var text string
+	err := s.Scan(&text)
+	return text, err
+}
+
 // notFound turns the databases' "no rows" into ErrNotFound.
 func notFound(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,75 @@ func (j *Journal) PutSubtask(ctx context.Context, s Subtask) error {
 		return fmt.Errorf("recording %s@%s: %w", s.Repository, s.Digest, err)
 	}
 	return nil
+}
+
+// subtasksPerInsert keeps a statement's parameters below every database's limit.
+const subtasksPerInsert = 200
+
+// PutSubtasks is PutSubtask for many artifacts of one execution, at the price of
+// one. Those that the execution has dealt with before keep their outcome, and
+// only their tags are united.
+func (j *Journal) PutSubtasks(ctx context.Context, subtasks []Subtask) error {
+	for rest := subtasks; len(rest) > 0; {
+		n := min(len(rest), subtasksPerInsert)
+		batch := rest[:n]
+		now := j.now()
+		err := j.write(ctx, batch[0].Repository, func(ctx context.Context, q querier) error { return putSubtasks(ctx, q, batch, now) })
+		if err != nil {
+			return fmt.Errorf("recording %d artifacts of %s: %w", n, batch[0].Repository, err)
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+func putSubtasks(ctx context.Context, q querier, subtasks []Subtask, now time.Time) error {
+	var values strings.Builder
+	var args []any
+	for i := range subtasks {
+		s := &subtasks[i]
+		if i > 0 {
+			values.WriteString(", ")
+		}
+		placeholders(&values, len(args), 13)
+		args = append(args, s.ExecutionID, s.TaskID, s.Repository, s.Digest, tagKey(s), s.MediaType, toJSON(union(s.Tags, nil)),
+			s.Status, s.Reason, s.Detail, flag(s.TagMoved), micros(cmp.Or(s.CreatedAt, now)), micros(now))
+	}
+	fresh, err := collect(ctx, q, scanText, `INSERT INTO subtasks (execution_id, task_id, repository, digest, tag_key, media_type,
+		tags, status, reason, detail, tag_moved, created_at, updated_at) VALUES `+values.String()+`
+		ON CONFLICT (execution_id, repository, digest, tag_key) DO NOTHING RETURNING digest`, args...)
+	if err != nil {
+		return err
+	}
+	isNew := make(map[string]bool, len(fresh))
+	for _, digest := range fresh {
+		isNew[digest] = true
+	}
+	for _, s := range subtasks {
+		if isNew[s.Digest] {
+			delete(isNew, s.Digest) // once: the same digest may follow with other tags
+			continue
+		}
+		known, err := subtaskOf(ctx, q, &s)
+		if err != nil {
+			return err
+		}
+		if known.Status.Final() {
+			known.Tags = s.Tags // putSubtask unites them
+			s = known
+		}
+		if _, err := putSubtask(ctx, q, s, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subtaskOf reads what is there of an artifact.
+func subtaskOf(ctx context.Context, q querier, s *Subtask) (Subtask, error) {
+	return scanSubtask(q.queryRow(ctx, selectSubtask+`
+		WHERE execution_id = $1 AND repository = $2 AND digest = $3 AND tag_key = $4`,
+		s.ExecutionID, s.Repository, s.Digest, tagKey(s)))
 }
 
 // Found is PutSubtask for an artifact that turned out to be signed already, and
@@ -83,9 +153,7 @@ func putSubtask(ctx context.Context, q querier, s Subtask, now time.Time) (Subta
 		s.ID = id
 		return s, err
 	}
-	old, err := scanSubtask(q.queryRow(ctx, selectSubtask+`
-		WHERE execution_id = $1 AND repository = $2 AND digest = $3 AND tag_key = $4`,
-		s.ExecutionID, s.Repository, s.Digest, tagKey(&s)))
+	old, err := subtaskOf(ctx, q, &s)
 	if err != nil {
 		return s, err
 	}

@@ -27,7 +27,7 @@ func (j *Journal) sweepLoop(ctx context.Context) {
 }
 
 // sweep ends what nobody will end any more: executions and tasks whose job is
-// gone, and records of workers that died. A row and its job are written in one
+// gone, and records of workers that died; and it drops what has become too old. A row and its job are written in one
 // transaction, and a row is final before its job is, so what is seen here
 // without a job has lost it.
 func (j *Journal) sweep(ctx context.Context) error {
@@ -53,7 +53,7 @@ func (j *Journal) sweep(ctx context.Context) error {
 	for _, id := range tasks {
 		errs = append(errs, j.EndTask(ctx, id, Failed, ReasonJobDiscarded, lost))
 	}
-	errs = append(errs, j.store.update(ctx, func(q querier) error {
+	errs = append(errs, j.forgetOld(ctx), j.pruneEvents(ctx), j.store.update(ctx, func(q querier) error {
 		if err := closeInterrupted(ctx, q, j.now()); err != nil {
 			return err
 		}

@@ -57,8 +57,9 @@ func (j *Journal) SaveCursor(ctx context.Context, taskID int64, cursor string, p
 // EndTask ends a task and, if it was the last one, its execution. s is a final
 // status. A task that is to Succeed but has subtasks that Failed becomes Failed
 // with ReasonArtifactsFailed, so a caller only says how the repository itself
-// fared. Subtasks of the task that have not ended become Stopped. A task that has
-// ended keeps its status; only the execution's counts are brought up to date.
+// fared. Subtasks of the task that have not ended become Stopped, and its pushes
+// are dropped. A task that has ended keeps its status; only the execution's
+// counts are brought up to date.
 func (j *Journal) EndTask(ctx context.Context, taskID int64, s Status, reason, detail string) error {
 	if !s.Final() {
 		return fmt.Errorf("ending task %d: status %q is not final", taskID, s)
@@ -94,6 +95,9 @@ func (j *Journal) endTask(ctx context.Context, q querier, e Execution, taskID in
 	_, err = q.exec(ctx, `UPDATE subtasks SET status = 'Stopped', reason = $2, updated_at = $3
 		WHERE task_id = $1 AND status IN ('Initialized', 'Pending', 'InProgress')`, taskID, ReasonInterrupted, now)
 	if err != nil {
+		return err
+	}
+	if _, err := q.exec(ctx, `DELETE FROM pushes WHERE task_id = $1`, taskID); err != nil {
 		return err
 	}
 	if e.Status.Final() {

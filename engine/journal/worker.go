@@ -55,13 +55,20 @@ func (j *Journal) runWalk(ctx context.Context, walk func(context.Context, int64)
 	return err
 }
 
-func (j *Journal) runTask(ctx context.Context, task func(context.Context, int64) error, id int64) error {
-	if err := task(ctx, id); err != nil {
+func (j *Journal) runTask(ctx context.Context, task func(context.Context, int64) error, a taskArgs) error {
+	t, err := taskByID(ctx, j.store.reader(), a.TaskID)
+	if errors.Is(err, ErrNotFound) || err == nil && t.Round > a.Round {
+		return nil // pruned, or another job's by now
+	}
+	if err != nil {
 		return err
 	}
-	t, err := taskByID(ctx, j.store.reader(), id)
-	if errors.Is(err, ErrNotFound) {
-		return nil // pruned
+	if err := task(ctx, a.TaskID); err != nil {
+		return err
+	}
+	t, err = taskByID(ctx, j.store.reader(), a.TaskID)
+	if errors.Is(err, ErrNotFound) || err == nil && t.Round > a.Round {
+		return nil
 	}
 	if err == nil && !t.Status.Final() {
 		return errNotEnded

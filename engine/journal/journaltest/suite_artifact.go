@@ -387,3 +387,33 @@ func testFoundTwice(t *testing.T, j *journal.Journal) {
 	wantRecord(t, j, first.ID, "failed interrupted  ")
 	wantRecord(t, j, last.ID, "signed found bmV3 sha256:9")
 }
+
+// Many artifacts at once: what was dealt with before keeps its outcome.
+func testManyArtifacts(t *testing.T, j *journal.Journal) {
+	e, tasks := begun(t, j, "app")
+	signed := artifact(tasks[0], "sha256:0", journal.Succeed, "signed")
+	signed.Tags = []string{"v0"}
+	must(t, j.PutSubtask(t.Context(), signed))
+	var many []journal.Subtask
+	for i := range 450 {
+		s := artifact(tasks[0], fmt.Sprintf("sha256:%d", i%440), journal.Succeed, "already_signed")
+		s.Tags = []string{fmt.Sprintf("t%d", i)}
+		many = append(many, s)
+	}
+	must(t, j.PutSubtasks(t.Context(), many), j.PutSubtasks(t.Context(), nil))
+	got, err := j.Subtasks(t.Context(), journal.SubtaskFilter{ExecutionID: e.ID, Limit: 1000})
+	must(t, err)
+	by := map[string]journal.Subtask{}
+	for _, s := range got {
+		by[s.Digest] = s
+	}
+	if len(got) != 440 || len(by) != 440 {
+		t.Errorf("%d subtasks of %d digests, want 440", len(got), len(by))
+	}
+	if s := by["sha256:0"]; s.Reason != "signed" || fmt.Sprint(s.Tags) != "[t0 t440 v0]" {
+		t.Errorf("the one that was signed is now %+v", s)
+	}
+	if s := by["sha256:1"]; s.Reason != "already_signed" || fmt.Sprint(s.Tags) != "[t1 t441]" {
+		t.Errorf("the one with two tags is %+v", s)
+	}
+}
