@@ -37,7 +37,6 @@ func parseNotification(e value, n *notes) error {
 	host := e.get("request").get("host").text()
 	manifest, signature := registry.Hint(mediaType, parseReferences(target))
 	url := target.get("url")
-	target.get("digest").must()
 	urlHost, err := urlHost(url.text())
 	if err != nil {
 		url.fail(url.at, "%s", err)

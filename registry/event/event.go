@@ -130,7 +130,7 @@ func Open(cfg Config) (*Receiver, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d, known := dialects()[cfg.Source]
+	d, known := cfg.dialects()[cfg.Source]
 	if !known {
 		return nil, fmt.Errorf("events: source: %s is none of %s", quote(string(cfg.Source)), sourceNames())
 	}

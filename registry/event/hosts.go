@@ -12,6 +12,8 @@ import (
 // hosts are what a registry may be called, in one spelling each.
 type hosts map[string]bool
 
+const dockerHub = "docker.io"
+
 const maxHost = 261 // a domain name with a port
 
 var hostName = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$`)
@@ -32,9 +34,13 @@ func newHosts(names []string) (hosts, error) {
 }
 
 // canonicalHost returns a host in lower case without a default port. Whether
-// HTTP or HTTPS is spoken is not always said, so both defaults go.
+// HTTP or HTTPS is spoken is not always said, so both defaults go. Docker Hub has three names.
 func canonicalHost(host string) string {
 	host = strings.ToLower(host)
+	switch host {
+	case "index.docker.io", "registry-1.docker.io":
+		return dockerHub
+	}
 	if name, port, err := net.SplitHostPort(host); err == nil && (port == "443" || port == "80") {
 		host = name
 		if strings.Contains(host, ":") {

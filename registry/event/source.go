@@ -32,9 +32,20 @@ type dialect struct {
 	parse  parser
 }
 
-func dialects() map[Source]dialect {
+func (cfg Config) dialects() map[Source]dialect {
 	return map[Source]dialect{
 		Distribution: {secretProver, parseDistribution},
 		GitLab:       {secretProver, parseDistribution},
+		Harbor:       {secretProver, parseHarbor},
+		SWR:          {secretProver, parseHarbor},
+		TCR:          {secretProver, parseHarbor},
+		Zot:          {secretProver, parseZot},
+		Quay:         {secretProver, parseQuay},
+		ACR:          {secretProver, parseACR},
+		DockerHub:    {secretProver, parseDockerHub},
+		GAR:          {garProver, parseGAR},
+		ECR:          {ecrProver, parseECR},
+		Artifactory:  {artifactoryProver, cfg.parseArtifactory},
+		Nexus:        {nexusProver, cfg.parseNexus},
 	}
 }
