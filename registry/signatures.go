@@ -43,11 +43,12 @@ func (s shape) isSignature() bool {
 }
 
 // isFallback reports an index of referrers, as registries without a referrers
-// API carry it: each entry says its artifact type, which those of images do
-// not.
+// API carry it: each entry says its artifact type. Those of images say none, or
+// that of an image's config, as go-containerregistry and what is built on it do.
 func (s shape) isFallback() bool {
 	return len(s.Manifests) > 0 && !slices.ContainsFunc(s.Manifests, func(e entry) bool {
-		return e.ArtifactType == ""
+		return e.ArtifactType == "" || e.ArtifactType == string(types.OCIConfigJSON) ||
+			e.ArtifactType == string(types.DockerConfigJSON)
 	})
 }
 
