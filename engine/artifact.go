@@ -19,19 +19,25 @@ import (
 	"github.com/sealwright/sealwright/registry/signature"
 )
 
+// An ending is what became of one manifest of an artifact. Its status is not
+// final if the engine's stop, or the journal, came in between.
+type ending struct {
+	journal.Subtask
+	// whole is whether every signature that the policy wants is known to be in
+	// the registry.
+	whole bool
+}
+
 // artifact takes one listed artifact, and of an index what the policy wants of
-// it, along the path. It has its own deadline: an artifact that has begun is
-// finished even when the engine stops.
-func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error) {
-	ctx, cancel := r.engine.artifactContext(ctx)
-	defer cancel()
+// it, along the path, and remembers it if all is well. ctx is an artifactContext.
+// known is whether all was verified before.
+func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error, known bool) (ended []ending) {
 	if listed != nil {
 		err := fmt.Errorf("resolving: %w", listed)
 		if errors.Is(listed, registry.ErrNotFound) {
 			err = fmt.Errorf("%w: %w", errGone, err)
 		}
-		r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), err)
-		return
+		return []ending{r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), err)}
 	}
 	for d, err := range targets(ctx, r.policy, a) {
 		tags := a.Tags
@@ -39,49 +45,58 @@ func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error) {
 			tags = nil // they name the index, not what is in it
 		}
 		if err != nil {
-			r.conclude(ctx, r.subtask(d, tags), err)
+			ended = append(ended, r.conclude(ctx, r.subtask(d, tags), err))
 			continue
 		}
-		r.digest(ctx, d, tags)
+		ended = append(ended, r.digest(ctx, d, tags, known))
 	}
+	r.learn(ctx, a, ended)
+	return ended
 }
 
 // artifactContext returns the context of one artifact: it has its own deadline,
-// outlives the job's context, and ends early only when the engine is cut.
-func (e *Engine) artifactContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.Deadline)
+// outlives the job's context, and ends early only when the engine is cut. So an
+// artifact that has begun is finished even when the engine stops.
+func (e *Engine) artifactContext(ctx context.Context, deadline time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadline)
 	stop := context.AfterFunc(e.cut, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
 // digest makes sure that one digest carries the policy's signatures, and
 // journals what became of it.
-func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string) {
+func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string, known bool) ending {
 	s := r.subtask(d, tags)
 	// Not by registry: two of them may be names of one host.
 	unlock, err := r.engine.busy.Take(ctx, s.Repository+"@"+s.Digest)
 	if err != nil {
-		r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
-		return
+		return r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
 	}
 	defer unlock()
 	if err := ctx.Err(); err != nil {
-		r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
-		return
+		return r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
 	}
-	known, seen, err := r.seen(ctx, s)
+	before, seen, err := r.seen(ctx, s)
 	switch {
 	case err != nil:
 		r.fail(err)
-	case seen && known.Status.Final():
+		return ending{Subtask: s}
+	case seen && !r.isAnotherTry(before):
 		// Another tag of the same artifact: only the tags are new.
-		known.Tags = tags
-		r.put(ctx, known)
+		before.Tags = tags
+		r.put(ctx, before)
+		return ending{Subtask: before}
 	case r.policy.step == Remove:
-		r.removeOld(ctx, d, s)
+		return r.removeOld(ctx, d, s)
 	default:
-		r.sign(ctx, d, s)
+		return r.sign(ctx, d, s, known)
 	}
+}
+
+// isAnotherTry reports whether an artifact that this execution has dealt with is
+// to be dealt with again: it was pushed, and failed before.
+func (r *run) isAnotherTry(before journal.Subtask) bool {
+	return r.execution.Trigger == policy.EventBased && before.Status != journal.Succeed
 }
 
 func (r *run) seen(ctx context.Context, s journal.Subtask) (journal.Subtask, bool, error) {
@@ -101,27 +116,27 @@ type job struct {
 }
 
 // sign is the path of one digest from "already signed?" to the record.
-func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask) {
+func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask, known bool) ending {
 	seen, err := r.look(ctx, d, s)
 	if err == nil && len(seen.jobs) > 0 {
+		if known {
+			r.lost(s.Digest)
+		}
 		if r.isHalted() {
-			return // the execution has ended meanwhile
+			return ending{Subtask: s} // the execution has ended meanwhile
 		}
 		err = r.refused()
 	}
 	if err != nil {
-		r.conclude(ctx, s, err)
-		return
+		return r.conclude(ctx, s, err)
 	}
 	if len(seen.jobs) == 0 {
 		r.settle(&s, nil, seen.nothingToDo())
-		r.found(ctx, s, seen.found)
-		return
+		return r.found(ctx, s, seen)
 	}
 	claim, err := r.begin(ctx, s, seen.jobs)
 	if err != nil {
-		r.conclude(ctx, s, err)
-		return
+		return r.conclude(ctx, s, err)
 	}
 	if claim.Touched {
 		// Another worker may have signed after we looked, with this key or
@@ -134,26 +149,36 @@ func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask
 	}
 	if err != nil && r.engine.cut.Err() != nil {
 		r.fail(errStopping) // as after a crash: the journal says how far it got
-		return
+		return ending{Subtask: s}
 	}
-	done := seen.nothingToDo() // as somebody else has signed meanwhile
-	if slices.ContainsFunc(claim.Records, func(rec journal.Record) bool { return rec.Reason == ReasonSigned }) {
-		done = ReasonSigned
+	done, signed := seen.nothingToDo(), 0 // as somebody else has signed meanwhile
+	for _, rec := range claim.Records {
+		if rec.Reason == ReasonSigned {
+			signed++
+		}
+	}
+	if signed > 0 {
+		if done = ReasonSigned; known {
+			done = ReasonRestored
+		}
 		claim.Subtask.TagMoved = r.tagMoved(ctx, s)
 	}
 	r.settle(&claim.Subtask, err, done)
 	closeRecords(claim, err)
-	r.end(ctx, claim)
+	e := r.end(ctx, claim)
+	e.whole = e.whole && signed+len(seen.found) >= seen.wanted
 	if stopsAll(err) {
 		r.halt(ctx, err)
 	}
+	return e
 }
 
 // A sighting is what was found of one digest's signatures.
 type sighting struct {
-	image *signature.Image
-	jobs  []job            // what is missing
-	found []journal.Record // what is there
+	image  *signature.Image
+	wanted int              // signatures
+	jobs   []job            // what is missing
+	found  []journal.Record // what is there
 }
 
 // nothingToDo is the reason of a subtask without a new signature.
@@ -177,6 +202,7 @@ func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask
 	if err != nil {
 		return seen, err
 	}
+	seen.wanted = len(formats)
 	for _, format := range formats {
 		look, err := seen.image.Look(ctx, format, r.policy.key.signing())
 		if err != nil {

@@ -102,27 +102,29 @@ func (b *bound) old(ctx context.Context, image *signature.Image) ([]policy.Forma
 
 // removeOld takes a digest through the last step of a campaign: the old key's
 // signatures go where the new key's are.
-func (r *run) removeOld(ctx context.Context, d registry.Descriptor, s journal.Subtask) {
+func (r *run) removeOld(ctx context.Context, d registry.Descriptor, s journal.Subtask) ending {
 	// Nobody may change the artifact's signatures meanwhile, in any replica.
 	claim, err := r.begin(ctx, s, nil)
 	if err != nil {
-		r.conclude(ctx, s, err)
-		return
+		return r.conclude(ctx, s, err)
 	}
 	var removed int
-	if d, err = r.policy.complete(ctx, s.Repository, d); err == nil {
+	if err = r.forget(ctx, s.Digest); err == nil {
+		d, err = r.policy.complete(ctx, s.Repository, d)
+	}
+	if err == nil {
 		removed, err = r.removeFrom(ctx, r.policy.image(s.Repository, d))
 	}
 	if err != nil && r.engine.cut.Err() != nil {
 		r.fail(errStopping)
-		return
+		return ending{Subtask: s}
 	}
 	done := ReasonNothingOld
 	if removed > 0 {
 		done = ReasonOldRemoved
 	}
 	r.settle(&claim.Subtask, err, done)
-	r.end(ctx, claim)
+	return r.end(ctx, claim)
 }
 
 func (r *run) removeFrom(ctx context.Context, image *signature.Image) (removed int, err error) {

@@ -30,8 +30,18 @@ type Options struct {
 	// Workers is how many repositories of one lane are worked on at once.
 	// Default 8.
 	Workers int
-	// Observe, when set, is told of each artifact's outcome. It must not block.
+	// Settling is how long after a push by digest alone a repository is looked
+	// through for untagged artifacts. Default 20 seconds.
+	Settling time.Duration
+	// Observe, when set, is told of each artifact's outcome. It must not block,
+	// nor may the functions below.
 	Observe func(journal.Subtask)
+	// PushToSigned, when set, is told how long after it was pushed, by the event's
+	// own time, an artifact was signed.
+	PushToSigned func(time.Duration)
+	// Lost, when set, is told the policy of a signature that was verified before
+	// and is not in the registry any more.
+	Lost func(policy string)
 }
 
 // An Engine fires policies and carries out their executions.
@@ -66,6 +76,9 @@ func New(o Options) *Engine {
 	if o.Workers <= 0 {
 		o.Workers = 8
 	}
+	if o.Settling <= 0 {
+		o.Settling = settling
+	}
 	e := &Engine{opts: o, journal: o.Journal, log: o.Log, changed: make(chan struct{}, 1), stopping: make(chan struct{})}
 	e.setup.Store(o.Setup)
 	e.cut, e.cutNow = context.WithCancel(context.Background())
@@ -84,14 +97,37 @@ func (e *Engine) Start(ctx context.Context) error {
 	})
 }
 
-// Schedule fires scheduled policies until ctx ends.
+// Schedule fires what is due by a schedule until ctx ends: scheduled policies,
+// the reconciling of event_based ones, drift scans.
 func (e *Engine) Schedule(ctx context.Context) {
 	s := &scheduler{ticks: e.journal, now: e.opts.Now, log: e.log.Named("scheduler"),
-		fire: func(ctx context.Context, p *policy.Policy, tick time.Time) error {
-			_, err := e.fire(ctx, p, policy.Scheduled, tick, journal.Backlog)
+		fire: func(ctx context.Context, due schedule, tick time.Time) error {
+			b, err := e.setup.Load().find(due.name)
+			if errors.Is(err, ErrPolicy) {
+				return nil // replaced since; the schedules are asked for anew
+			}
+			if err == nil {
+				_, err = e.fire(ctx, journal.Firing{Policy: due.name, PolicyVersion: b.Version(), Registry: b.Registry,
+					Trigger: policy.Scheduled, Tick: tick, Lane: journal.Backlog, Schedule: due.cron})
+			}
 			return err
 		}}
-	s.run(ctx, e.Policies, e.changed)
+	s.run(ctx, e.schedules, e.changed)
+}
+
+// schedules returns what may be due by a schedule.
+func (e *Engine) schedules() []schedule {
+	setup := e.setup.Load()
+	out := make([]schedule, 0, 2*len(setup.policies))
+	for i := range setup.policies {
+		b := &setup.policies[i]
+		own, drift := schedule{name: b.Name}, schedule{name: driftPrefix + b.Name}
+		if b.IsEnabled() {
+			own.cron, drift.cron = b.Trigger.Schedule(), setup.Upkeep.DriftScan
+		}
+		out = append(out, own, drift)
+	}
+	return out
 }
 
 // Stop begins no more artifacts, lets those that have begun finish, and returns
@@ -154,16 +190,20 @@ func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, erro
 	case !b.IsEnabled():
 		return journal.Execution{}, fmt.Errorf("%w: %q is disabled", ErrPolicy, name)
 	}
-	return e.fire(ctx, &b.Policy, policy.Manual, time.Time{}, journal.Live)
+	return e.fire(ctx, b.firing(name, journal.Live))
 }
 
-func (e *Engine) fire(ctx context.Context, p *policy.Policy, by policy.TriggerType, tick time.Time, lane journal.Lane) (journal.Execution, error) {
-	x, result, err := e.journal.Fire(ctx, journal.Firing{
-		Policy: p.Name, PolicyVersion: p.Version(), Registry: p.Registry, Trigger: by, Tick: tick, Lane: lane, Schedule: p.Trigger.Cron})
+// firing is one by hand.
+func (b *bound) firing(name string, lane journal.Lane) journal.Firing {
+	return journal.Firing{Policy: name, PolicyVersion: b.Version(), Registry: b.Registry, Trigger: policy.Manual, Lane: lane}
+}
+
+func (e *Engine) fire(ctx context.Context, f journal.Firing) (journal.Execution, error) {
+	x, result, err := e.journal.Fire(ctx, f)
 	if err != nil {
-		return x, fmt.Errorf("firing policy %q: %w", p.Name, err)
+		return x, fmt.Errorf("firing policy %q: %w", f.Policy, err)
 	}
-	e.log.Info("policy fired", zap.String("policy", p.Name), zap.String("trigger", string(by)),
+	e.log.Info("policy fired", zap.String("policy", f.Policy), zap.String("trigger", string(f.Trigger)),
 		zap.Int64("execution", x.ID), zap.String("result", string(result)))
 	return x, nil
 }

@@ -82,7 +82,7 @@ func (e *Engine) stopExecution(ctx context.Context, x journal.Execution, b bound
 	}
 	if why == ReasonPolicyChanged {
 		// First, so that a crash cannot come in between; it waits for this one.
-		if _, err := e.fire(ctx, &b.Policy, policy.Manual, time.Time{}, x.Lane); err != nil {
+		if _, err := e.fire(ctx, b.firing(x.Policy, x.Lane)); err != nil {
 			return err
 		}
 	}
@@ -116,6 +116,9 @@ func (e *Engine) walkRepositories(ctx context.Context, x journal.Execution, b bo
 		}
 		batch = batch[:0]
 		return nil
+	}
+	if b.drift {
+		return e.walkRemembered(ctx, x, b)
 	}
 	for repository, err := range b.place.registry.Repositories(ctx) {
 		if e.isStopping() {
@@ -152,12 +155,23 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	if why != "" {
 		return e.stopExecution(ctx, x, b, why)
 	}
-	if err := b.usable(e.opts.Now()); err != nil {
-		return e.failExecution(ctx, x, err)
+	unusable := b.usable(e.opts.Now())
+	events := x.Trigger == policy.EventBased
+	if unusable != nil && !events {
+		return e.failExecution(ctx, x, unusable)
 	}
-	r := &run{engine: e, execution: x, task: t, policy: b,
+	r := &run{engine: e, setup: setup, execution: x, task: t, policy: b, unusable: unusable,
 		log: e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("repository", t.Repository))}
-	return r.repository(budget.WithLane(ctx, lane(x.Lane)))
+	ctx = budget.WithLane(ctx, lane(x.Lane))
+	if unusable == nil {
+		if err := r.recollect(ctx); err != nil {
+			return err
+		}
+	}
+	if events {
+		return r.inbox(ctx)
+	}
+	return r.repository(ctx)
 }
 
 // use returns the current setup, in use until it is released.
@@ -177,6 +191,9 @@ func (s *Setup) active(x journal.Execution) (bound, string) {
 		return b, ReasonPolicyGone
 	case !b.IsEnabled():
 		return b, ReasonPolicyDisabled
+	case x.Trigger == policy.EventBased, b.drift:
+		// Goes on under the policy as it is now: nothing of it was begun.
+		return b, ""
 	case b.Version() != x.PolicyVersion:
 		return b, ReasonPolicyChanged
 	}
@@ -193,10 +210,13 @@ func lane(l journal.Lane) budget.Lane {
 // A run is one slice of work on one repository.
 type run struct {
 	engine    *Engine
+	setup     *Setup
 	execution journal.Execution
 	task      journal.Task
 	policy    bound
+	unusable  error // why the key cannot sign now; only pushes wait for that to pass
 	log       *zap.Logger
+	memory    memory
 
 	mu       sync.Mutex
 	err      error // the first failure to journal; nothing begins after it
@@ -223,8 +243,12 @@ func (r *run) noteRefusal(err error) {
 	}
 }
 
-// halt ends the execution, as no artifact after this one could be signed.
+// halt ends the execution, as no artifact after this one could be signed. Pushes
+// are put off instead, each as any other failure.
 func (r *run) halt(ctx context.Context, err error) {
+	if r.execution.Trigger == policy.EventBased {
+		return
+	}
 	r.mu.Lock()
 	first := !r.halted
 	r.halted = true
@@ -270,6 +294,8 @@ func (r *run) repository(ctx context.Context) error {
 	// A listing that hangs is given up before the job is.
 	defer time.AfterFunc(r.engine.opts.Slice+r.engine.opts.Deadline, cancel).Stop()
 	cursor, again, listErr := r.stream(listing, q, end)
+	r.saveKnown(ctx)
+	r.saveLearned(ctx)
 	if err := r.failure(); err != nil {
 		return err
 	}
@@ -308,15 +334,27 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 		if r.failure() != nil || r.isHalted() {
 			return cursor, true, nil
 		}
-		release, ok := r.admit(ctx)
-		if !ok {
-			return cursor, true, nil
+		m, known, fresh := r.recall(ctx, a)
+		switch {
+		case err == nil && fresh:
+			if r.engine.isStopping() {
+				return cursor, true, nil
+			}
+			r.believe(ctx, a, m)
+		case r.policy.drift && !known: // left to the policy's own executions
+		default:
+			release, ok := r.admit(ctx)
+			if !ok {
+				return cursor, true, nil
+			}
+			inFlight.Go(func() {
+				defer release()
+				defer r.survive(ctx, a)
+				ctx, cancel := r.engine.artifactContext(ctx, r.engine.opts.Deadline)
+				defer cancel()
+				r.artifact(ctx, a, err, known)
+			})
 		}
-		inFlight.Go(func() {
-			defer release()
-			defer r.survive(ctx, a)
-			r.artifact(ctx, a, err)
-		})
 		r.begun++
 		cursor = cmp.Or(a.Cursor, cursor)
 		if !r.engine.opts.Now().Before(end) {

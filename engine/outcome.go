@@ -40,7 +40,7 @@ func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
 
 func (r *run) record(s journal.Subtask, j job) journal.Record {
 	pub := r.policy.key.Signer.Public()
-	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.execution.PolicyVersion,
+	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.policy.version,
 		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
 		Tags: s.Tags, Identity: identity(r.policy, s.Repository), Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
 		KeyVersion: r.policy.key.Signer.Version(),
@@ -48,17 +48,17 @@ func (r *run) record(s journal.Subtask, j job) journal.Record {
 }
 
 // conclude journals a subtask that ended before the key was used.
-func (r *run) conclude(ctx context.Context, s journal.Subtask, err error) {
+func (r *run) conclude(ctx context.Context, s journal.Subtask, err error) ending {
 	switch {
 	case errors.Is(err, errJournal):
 		r.fail(err)
-		return
+		return ending{Subtask: s}
 	case r.engine.cut.Err() != nil:
 		r.fail(errStopping)
-		return
+		return ending{Subtask: s}
 	}
 	r.settle(&s, err, "")
-	r.found(ctx, s, nil)
+	return r.found(ctx, s, sighting{})
 }
 
 // settle gives a subtask its end: done with that reason, or failed by err.
@@ -94,28 +94,32 @@ func (r *run) put(ctx context.Context, s journal.Subtask) {
 }
 
 // found journals a subtask that ended without a use of the key.
-func (r *run) found(ctx context.Context, s journal.Subtask, found []journal.Record) {
+func (r *run) found(ctx context.Context, s journal.Subtask, seen sighting) ending {
 	ctx, cancel := saving(ctx)
 	defer cancel()
-	r.saved(s, r.engine.journal.Found(ctx, s, found))
+	e := r.saved(s, r.engine.journal.Found(ctx, s, seen.found))
+	e.whole = e.whole && len(seen.found) == seen.wanted
+	return e
 }
 
-func (r *run) end(ctx context.Context, claim *journal.Claim) {
+func (r *run) end(ctx context.Context, claim *journal.Claim) ending {
 	ctx, cancel := saving(ctx)
 	defer cancel()
-	r.saved(claim.Subtask, r.engine.journal.End(ctx, claim))
+	return r.saved(claim.Subtask, r.engine.journal.End(ctx, claim))
 }
 
-func (r *run) saved(s journal.Subtask, err error) {
+// saved tells of a subtask that was journaled, with err.
+func (r *run) saved(s journal.Subtask, err error) ending {
 	if err != nil {
 		r.fail(fmt.Errorf("%w: %w", errJournal, err))
-		return
+		s.Status = journal.InProgress
+		return ending{Subtask: s}
 	}
 	log := r.log.With(zap.String("digest", s.Digest), zap.Strings("tags", s.Tags), zap.String("reason", s.Reason))
 	switch {
 	case s.Status == journal.Failed:
 		log.Error("artifact not signed", zap.String("detail", s.Detail))
-	case s.Reason == ReasonSigned:
+	case s.Reason == ReasonSigned, s.Reason == ReasonRestored:
 		log.Info("artifact signed", zap.Bool("tag_moved", s.TagMoved))
 	default:
 		log.Debug("artifact needs no signature")
@@ -123,4 +127,5 @@ func (r *run) saved(s journal.Subtask, err error) {
 	if r.engine.opts.Observe != nil {
 		r.engine.opts.Observe(s)
 	}
+	return ending{Subtask: s, whole: s.Status == journal.Succeed}
 }

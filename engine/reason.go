@@ -13,7 +13,8 @@ import (
 // records and commands carry them, and scripts may depend on them.
 const (
 	ReasonSigned        = "signed"         // new signature, read back and verified
-	ReasonAlreadySigned = "already_signed" // our key verified what was there; no key use
+	ReasonAlreadySigned = "already_signed" // our key verified what is there, now or not long ago; no key use
+	ReasonRestored      = "restored"       // new signature, read back and verified, in place of one that was lost
 
 	ReasonNothingOld  = "nothing_old"  // in a campaign: the old key has not signed it, or no more
 	ReasonOldRemoved  = "old_removed"  // in a campaign: its signatures by the old key were removed

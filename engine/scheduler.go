@@ -13,31 +13,37 @@ import (
 // machine is noticed soon.
 const maxNap = 30 * time.Second
 
-// tickBook remembers the last tick of each policy; the journal is one.
+// tickBook remembers the last tick of each name; the journal is one.
 type tickBook interface {
-	LastTick(ctx context.Context, policy, schedule string) (time.Time, bool, error)
-	SetFirstTick(ctx context.Context, policy, schedule string, t time.Time) error
-	ForgetTick(ctx context.Context, policy string) error
+	LastTick(ctx context.Context, name, cron string) (time.Time, bool, error)
+	SetFirstTick(ctx context.Context, name, cron string, t time.Time) error
+	ForgetTick(ctx context.Context, name string) error
 }
 
-// A scheduler fires scheduled policies. Every replica computes the ticks; the
-// journal lets each (policy, tick) through once. Ticks missed while nothing ran
+// A schedule says when something is fired: a policy, or the drift scan of one.
+type schedule struct {
+	name string
+	cron string // "": never
+}
+
+// A scheduler fires what has a schedule. Every replica computes the ticks; the
+// journal lets each (name, tick) through once. Ticks missed while nothing ran
 // become one: the latest.
 type scheduler struct {
 	ticks tickBook
 	now   func() time.Time
-	// fire records that the policy is due at tick. It must advance the tick
-	// book, or the tick is fired again.
-	fire func(ctx context.Context, p *policy.Policy, tick time.Time) error
+	// fire records that something is due at tick. It must advance the tick book,
+	// or the tick is fired again.
+	fire func(ctx context.Context, due schedule, tick time.Time) error
 	log  *zap.Logger
 }
 
-// run fires policies until ctx ends. A value on changed makes it ask current
-// for the policies anew.
-func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, changed <-chan struct{}) {
+// run fires until ctx ends. A value on changed makes it ask current for the
+// schedules anew.
+func (s *scheduler) run(ctx context.Context, current func() []schedule, changed <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	idle := map[string]bool{} // policies whose ticks are forgotten
+	idle := map[string]bool{} // names whose ticks are forgotten
 	for {
 		select {
 		case <-ctx.Done():
@@ -47,9 +53,9 @@ func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, cha
 		}
 		nap := maxNap
 		for _, p := range current() {
-			wait, err := s.look(ctx, &p, idle)
+			wait, err := s.look(ctx, p, idle)
 			if err != nil && ctx.Err() == nil {
-				s.log.Error("policy not fired, will try again", zap.String("policy", p.Name), zap.Error(err))
+				s.log.Error("policy not fired, will try again", zap.String("policy", p.name), zap.Error(err))
 				wait = time.Second
 			}
 			nap = min(nap, wait)
@@ -58,45 +64,45 @@ func (s *scheduler) run(ctx context.Context, current func() []policy.Policy, cha
 	}
 }
 
-// look fires p if it is due. A policy that is disabled or not scheduled is owed
-// nothing when that changes.
-func (s *scheduler) look(ctx context.Context, p *policy.Policy, idle map[string]bool) (time.Duration, error) {
-	if p.Trigger.Type == policy.Scheduled && p.IsEnabled() {
-		delete(idle, p.Name)
+// look fires p if it is due. What has no schedule, for example because its
+// policy is disabled, is owed nothing when that changes.
+func (s *scheduler) look(ctx context.Context, p schedule, idle map[string]bool) (time.Duration, error) {
+	if p.cron != "" {
+		delete(idle, p.name)
 		return s.due(ctx, p)
 	}
-	if idle[p.Name] {
+	if idle[p.name] {
 		return maxNap, nil
 	}
-	idle[p.Name] = true
-	return maxNap, s.ticks.ForgetTick(ctx, p.Name)
+	idle[p.name] = true
+	return maxNap, s.ticks.ForgetTick(ctx, p.name)
 }
 
 // due fires p if a tick has passed since its last one and returns how long to
 // wait for the next.
-func (s *scheduler) due(ctx context.Context, p *policy.Policy) (time.Duration, error) {
-	schedule, err := policy.ParseCron(p.Trigger.Cron)
+func (s *scheduler) due(ctx context.Context, p schedule) (time.Duration, error) {
+	ticks, err := policy.ParseCron(p.cron)
 	if err != nil {
 		return maxNap, err
 	}
 	now := s.now().UTC()
-	last, known, err := s.ticks.LastTick(ctx, p.Name, p.Trigger.Cron)
+	last, known, err := s.ticks.LastTick(ctx, p.name, p.cron)
 	if err != nil {
 		return 0, err
 	}
 	if !known {
-		// A policy that is new, or has a new schedule, is not owed the past.
-		if err := s.ticks.SetFirstTick(ctx, p.Name, p.Trigger.Cron, now); err != nil {
+		// What is new, or has a new schedule, is not owed the past.
+		if err := s.ticks.SetFirstTick(ctx, p.name, p.cron, now); err != nil {
 			return 0, err
 		}
 		last = now
 	}
-	if tick := latestTick(schedule, last, now); !tick.IsZero() {
+	if tick := latestTick(ticks, last, now); !tick.IsZero() {
 		if err := s.fire(ctx, p, tick); err != nil {
 			return 0, err
 		}
 	}
-	next := schedule.Next(now)
+	next := ticks.Next(now)
 	if next.IsZero() {
 		return maxNap, nil
 	}

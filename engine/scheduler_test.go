@@ -49,34 +49,32 @@ func (b *book) advance(name string, t time.Time) {
 	b.last[name] = t
 }
 
-func scheduled(name, cron string) policy.Policy {
-	return policy.Policy{Name: name, Trigger: policy.Trigger{Type: policy.Scheduled, Cron: cron}}
-}
+func scheduled(name, cron string) schedule { return schedule{name: name, cron: cron} }
 
 // startScheduler runs a scheduler in the calling synctest bubble and returns the
 // ticks it fires.
-func startScheduler(t *testing.T, b *book, fail func() error, policies ...policy.Policy) func() []string {
+func startScheduler(t *testing.T, b *book, fail func() error, schedules ...schedule) func() []string {
 	t.Helper()
 	var mu sync.Mutex
 	var fired []string
 	s := &scheduler{ticks: b, now: time.Now, log: zap.NewNop(),
-		fire: func(_ context.Context, p *policy.Policy, tick time.Time) error {
+		fire: func(_ context.Context, p schedule, tick time.Time) error {
 			if fail != nil {
 				if err := fail(); err != nil {
 					return err
 				}
 			}
-			b.advance(p.Name, tick)
+			b.advance(p.name, tick)
 			mu.Lock()
 			defer mu.Unlock()
-			fired = append(fired, p.Name+" "+tick.Format("15:04:05"))
+			fired = append(fired, p.name+" "+tick.Format("15:04:05"))
 			return nil
 		}}
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(done)
-		s.run(ctx, func() []policy.Policy { return policies }, nil)
+		s.run(ctx, func() []schedule { return schedules }, nil)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return func() []string {
@@ -143,15 +141,44 @@ func TestSchedulerKeepsADueTickWhenFiringFails(t *testing.T) {
 
 func TestSchedulerLeavesOthersAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		off := false
-		disabled := scheduled("disabled", "* * * * * *")
-		disabled.Enabled = &off
-		manual := policy.Policy{Name: "manual", Trigger: policy.Trigger{Type: policy.Manual}}
-		fired := startScheduler(t, &book{last: map[string]time.Time{}}, nil, disabled, manual)
+		b := &book{last: map[string]time.Time{"manual": time.Now().Add(-time.Hour)}}
+		fired := startScheduler(t, b, nil, scheduled("manual", ""))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		want(t, fired())
+		if len(b.last) != 0 {
+			t.Error("the tick of what has no schedule any more is not forgotten")
+		}
 	})
+}
+
+func TestSchedules(t *testing.T) {
+	off := false
+	p := func(name string, trigger policy.Trigger, enabled *bool) bound {
+		return bound{Policy: policy.Policy{Name: name, Trigger: trigger, Enabled: enabled}}
+	}
+	daily := "0 0 2 * * *"
+	e := New(Options{Setup: &Setup{Upkeep: Upkeep{DriftScan: "0 0 3 * * 0"}, policies: []bound{
+		p("scheduled", policy.Trigger{Type: policy.Scheduled, Cron: daily}, nil),
+		p("events", policy.Trigger{Type: policy.EventBased}, nil),
+		p("reconciled", policy.Trigger{Type: policy.EventBased, Reconcile: daily}, nil),
+		p("manual", policy.Trigger{Type: policy.Manual}, nil),
+		p("disabled", policy.Trigger{Type: policy.Scheduled, Cron: daily}, &off),
+	}}})
+	wanted := map[schedule]bool{
+		{"scheduled", daily}: true, {"events", ""}: true, {"reconciled", daily}: true, {"manual", ""}: true, {"disabled", ""}: true,
+		{"drift/scheduled", "0 0 3 * * 0"}: true, {"drift/events", "0 0 3 * * 0"}: true, {"drift/reconciled", "0 0 3 * * 0"}: true,
+		{"drift/manual", "0 0 3 * * 0"}: true, {"drift/disabled", ""}: true,
+	}
+	for _, s := range e.schedules() {
+		if !wanted[s] {
+			t.Errorf("schedule %+v", s)
+		}
+		delete(wanted, s)
+	}
+	if len(wanted) > 0 {
+		t.Errorf("no schedules %v", wanted)
+	}
 }
 
 func TestLatestTick(t *testing.T) {

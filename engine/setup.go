@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/sealwright/sealwright/engine/policy"
@@ -15,6 +16,9 @@ import (
 // A Setup is one loaded configuration, opened: what an Engine works with until
 // the next one replaces it. Work that has begun keeps the Setup it began with.
 type Setup struct {
+	// Upkeep may be set before an Engine gets the Setup.
+	Upkeep Upkeep
+
 	policies []bound
 	places   map[string]*Place
 	keys     map[string]Key
@@ -49,13 +53,15 @@ func (p *Place) Registry() registry.Registry { return p.registry }
 // bound is a policy with everything it names looked up.
 type bound struct {
 	policy.Policy
+	version   string // of the policy
 	match     *matcher.Matcher
 	place     *Place
 	key       Key
 	witnesses signature.Witnesses
 
-	step Step // of a campaign, else empty
-	from Key  // whose signatures a campaign replaces
+	step  Step // of a campaign, else empty
+	from  Key  // whose signatures a campaign replaces
+	drift bool // in a drift scan: only what is remembered is looked at
 }
 
 // NewSetup binds each policy to its registry, its key and the witnesses that
@@ -89,7 +95,7 @@ func (s *Setup) bind(p policy.Policy, w signature.Witnesses) (bound, error) {
 	if err != nil {
 		return bound{}, err
 	}
-	b := bound{Policy: p, match: m, place: place, key: key, witnesses: w}
+	b := bound{Policy: p, version: p.Version(), match: m, place: place, key: key, witnesses: w}
 	return b, b.possible()
 }
 
@@ -106,9 +112,16 @@ func (b *bound) possible() error {
 	return nil
 }
 
-// find returns the policy, or campaign, of that name, or an error that wraps
-// ErrPolicy.
+// find returns the policy, campaign or drift scan of that name, or an error that
+// wraps ErrPolicy.
 func (s *Setup) find(name string) (bound, error) {
+	if of, ok := strings.CutPrefix(name, driftPrefix); ok {
+		b, found := s.policy(of)
+		if b.drift = true; !found {
+			return b, fmt.Errorf("%w: no policy is named %q", ErrPolicy, of)
+		}
+		return b, nil
+	}
 	if c, ok := parseCampaign(name); ok {
 		return s.campaign(c)
 	}

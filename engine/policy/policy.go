@@ -87,6 +87,22 @@ type Trigger struct {
 	// Cron is six fields (seconds first), evaluated in UTC. Required for
 	// Scheduled, refused for every other type.
 	Cron string `yaml:"cron,omitempty" json:"cron,omitempty"`
+	// Reconcile is when an EventBased policy also looks at everything it covers,
+	// to find what no event told of: six fields, in UTC, as Cron. Empty: never.
+	// Refused for every other type.
+	Reconcile string `yaml:"reconcile,omitempty" json:"reconcile,omitempty"`
+}
+
+// Schedule returns when the policy looks at everything it covers: Cron or
+// Reconcile, "" for never.
+func (t Trigger) Schedule() string {
+	switch t.Type {
+	case Scheduled:
+		return t.Cron
+	case EventBased:
+		return t.Reconcile
+	}
+	return ""
 }
 
 // TriggerType is how a policy is fired, in the words of Harbor and SWR.

@@ -35,6 +35,7 @@ func TestValidateAccepts(t *testing.T) {
 			*p = Policy{Name: "a", Registry: "r", Key: "k", Trigger: Trigger{Type: Manual}, Scope: []ScopeRule{{Repositories: Selector{Matches: []string{"**"}}, Untagged: true}}}
 		}},
 		{"event based", func(p *Policy) { p.Trigger = Trigger{Type: EventBased} }},
+		{"event based, reconciled", func(p *Policy) { p.Trigger = Trigger{Type: EventBased, Reconcile: "0 0 4 * * *"} }},
 		{"nested namespace", func(p *Policy) { p.Namespace = "a/b-c/d__e.f" }},
 		{"rule namespaces", func(p *Policy) {
 			p.Namespace = ""
@@ -72,6 +73,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"no cron", func(p *Policy) { p.Trigger.Cron = "" }, "trigger.cron: is required for a scheduled trigger; allowed: six fields in UTC"},
 		{"cron of a manual trigger", func(p *Policy) { p.Trigger.Type = Manual }, "trigger.cron: does nothing for trigger type manual; allowed: no cron"},
 		{"cron of an event trigger", func(p *Policy) { p.Trigger.Type = EventBased }, "trigger.cron: does nothing for trigger type event_based"},
+		{"reconcile of a schedule", func(p *Policy) { p.Trigger.Reconcile = "0 0 4 * * *" }, "trigger.reconcile: does nothing for trigger type scheduled; allowed: no reconcile"},
+		{"reconcile of five fields", func(p *Policy) { p.Trigger = Trigger{Type: EventBased, Reconcile: "0 4 * * *"} }, "trigger.reconcile: has 5 of six fields"},
 		{"no scope", func(p *Policy) { p.Scope = nil }, "scope: is required; allowed: at least one scope rule"},
 		{"two namespaces", func(p *Policy) { p.Scope[0].Namespaces = Selector{Matches: []string{"a"}} }, "scope[0].namespaces: contradicts the policy's namespace; allowed: one of the two"},
 		{"no repositories", func(p *Policy) { p.Scope[0].Repositories = Selector{} }, `scope[0].repositories: is required; allowed: a pattern`},

@@ -148,10 +148,23 @@ func (t Trigger) validate(v *faults) {
 		}
 	case Manual, EventBased:
 		if t.Cron != "" {
-			v.add("trigger.cron", fmt.Sprintf("does nothing for trigger type %s", t.Type), "no cron, or type: scheduled")
+			allowed := "no cron, or type: scheduled"
+			if t.Type == EventBased {
+				allowed += ", or reconcile in place of cron"
+			}
+			v.add("trigger.cron", fmt.Sprintf("does nothing for trigger type %s", t.Type), allowed)
 		}
 	default:
 		v.add("trigger.type", problem(string(t.Type)), strings.Join(TriggerTypes, ", "))
+		return
+	}
+	if t.Reconcile == "" {
+		return
+	}
+	if t.Type != EventBased {
+		v.add("trigger.reconcile", fmt.Sprintf("does nothing for trigger type %s", t.Type), "no reconcile, or type: event_based")
+	} else if _, err := ParseCron(t.Reconcile); err != nil {
+		v.add("trigger.reconcile", err.Error(), CronFields)
 	}
 }
 

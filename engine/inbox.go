@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/event"
+)
+
+const (
+	// settling is how long after a push by digest alone the repository is looked
+	// through for artifacts without tags: what belongs to an index or gets a tag
+	// is pushed before those are.
+	settling = 20 * time.Second
+	// inboxBatch is how many pushes of a repository are looked at together.
+	inboxBatch = 32
+	// pushDeadline bounds one attempt to deal with a push, so that others of its
+	// repository do not wait for a registry that is down.
+	pushDeadline = 30 * time.Second
+	// maxAttempts is how often a push is looked at, within about 15 hours, before
+	// it is left to the policy's reconcile schedule.
+	maxAttempts = 100
+)
+
+// A Receipt says what became of a delivery's pushes. Each counts once for every
+// policy that may cover it.
+type Receipt struct {
+	New       int // waits to be looked at
+	Known     int // waited already
+	Uncovered int // no event_based policy covers it
+}
+
+// Receive journals what a registry says was pushed, for each enabled event_based
+// policy that may cover it. When it returns, the pushes are durable and will be
+// looked at; after an error the sender should deliver them again, which does no
+// harm.
+func (e *Engine) Receive(ctx context.Context, registryName string, pushes []event.Push) (Receipt, error) {
+	setup := e.use()
+	defer setup.release()
+	var r Receipt
+	covered := make([]bool, len(pushes))
+	for i := range setup.policies {
+		b := &setup.policies[i]
+		if b.Registry != registryName || b.Trigger.Type != policy.EventBased || !b.IsEnabled() {
+			continue
+		}
+		var list []journal.Push
+		for n, p := range pushes {
+			if b.mayCover(p) {
+				covered[n] = true
+				list = append(list, e.inboxed(p))
+			}
+		}
+		if len(list) == 0 {
+			continue
+		}
+		fresh, err := e.journal.Deliver(ctx, journal.Firing{Policy: b.Name, PolicyVersion: b.Version(), Registry: b.Registry,
+			Trigger: policy.EventBased, Lane: journal.Live}, list)
+		if err != nil {
+			return r, err
+		}
+		r.New += fresh
+		r.Known += len(list) - fresh
+	}
+	for _, ok := range covered {
+		if !ok {
+			r.Uncovered++
+		}
+	}
+	return r, nil
+}
+
+// mayCover reports whether the policy would cover what was pushed, if it is what
+// the event says.
+func (b *bound) mayCover(p event.Push) bool {
+	if p.Tag == "" {
+		return b.match.Untagged(p.Repository)
+	}
+	return b.match.Tag(p.Repository, p.Tag)
+}
+
+// inboxed returns a push as the journal keeps it.
+func (e *Engine) inboxed(p event.Push) journal.Push {
+	now := e.opts.Now()
+	out := journal.Push{Repository: p.Repository, Tag: p.Tag, At: p.At}
+	if p.At.IsZero() || p.At.After(now) { // a clock that is ahead must not make latencies negative
+		out.At = now
+	}
+	if p.Tag == "" {
+		out.Due = now.Add(e.opts.Settling)
+	}
+	return out
+}
+
+// Waiting returns how many pushes were not dealt with yet, and when the oldest
+// of them came; the zero time if there is none.
+func (e *Engine) Waiting(ctx context.Context) (int64, time.Time, error) {
+	return e.journal.Waiting(ctx)
+}
+
+// inbox deals with the pushes of one repository that are due, until none is left
+// or the slice is over. The last one ends the task.
+func (r *run) inbox(ctx context.Context) error {
+	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
+	for {
+		due, err := r.engine.journal.Due(ctx, r.task.ID, inboxBatch)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errJournal, err)
+		}
+		settled := r.lookAt(ctx, due)
+		r.saveKnown(ctx)
+		r.saveLearned(ctx)
+		if err := r.failure(); err != nil {
+			return err
+		}
+		next, err := r.settlePushes(ctx, settled)
+		if err != nil || next.IsZero() {
+			return err
+		}
+		now := r.engine.opts.Now()
+		if next.After(now) || !now.Before(end) || r.engine.isStopping() || ctx.Err() != nil {
+			return journal.Again{After: max(0, next.Sub(now))}
+		}
+	}
+}
+
+func (r *run) settlePushes(ctx context.Context, settled []journal.Settled) (time.Time, error) {
+	ctx, cancel := saving(ctx)
+	defer cancel()
+	next, err := r.engine.journal.Settle(ctx, r.task.ID, settled)
+	if err != nil {
+		return next, fmt.Errorf("%w: %w", errJournal, err)
+	}
+	return next, nil
+}
+
+// lookAt takes pushes along the path, several at once, and returns those that
+// were: not those that the engine's stop came before.
+func (r *run) lookAt(ctx context.Context, due []journal.Delivered) []journal.Settled {
+	var inFlight sync.WaitGroup
+	var mu sync.Mutex
+	var settled []journal.Settled
+	for _, d := range due {
+		if d.Tag == "" {
+			continue // last, when it is known what has tags
+		}
+		release, ok := r.admit(ctx)
+		if !ok {
+			break
+		}
+		inFlight.Go(func() {
+			defer release()
+			s, ok := r.pushed(ctx, d)
+			if !ok {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			settled = append(settled, s)
+		})
+	}
+	inFlight.Wait()
+	for _, d := range due {
+		if d.Tag == "" && r.failure() == nil {
+			if s, ok := r.pushedByDigest(ctx, d); ok {
+				settled = append(settled, s)
+			}
+		}
+	}
+	return settled
+}
+
+// pushed deals with one pushed tag; false if it came to no end.
+func (r *run) pushed(ctx context.Context, d journal.Delivered) (s journal.Settled, ok bool) {
+	ctx, cancel := r.engine.artifactContext(ctx, min(pushDeadline, r.engine.opts.Deadline))
+	defer cancel()
+	a := registry.Artifact{Repository: d.Repository, Tags: []string{d.Tag}}
+	defer func() {
+		if p := recover(); p != nil {
+			r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), r.panicked(p))
+			s, ok = r.again(d, ReasonInternal), r.failure() == nil
+		}
+	}()
+	if !r.policy.match.Tag(d.Repository, d.Tag) {
+		return journal.Settled{Delivered: d}, true // edited since it came
+	}
+	if r.unusable != nil {
+		e := r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), r.unusable)
+		return r.again(d, e.Reason), r.failure() == nil
+	}
+	var err error
+	a.Descriptor, err = r.policy.place.registry.Resolve(ctx, d.Repository, d.Tag)
+	m, known, fresh := r.recall(ctx, a)
+	if err == nil && fresh {
+		r.believe(ctx, a, m)
+		return journal.Settled{Delivered: d}, r.failure() == nil
+	}
+	for _, e := range r.artifact(ctx, a, err, known) {
+		switch {
+		case !e.Status.Final():
+			return journal.Settled{}, false // stopped, or not journaled
+		case e.Status == journal.Failed && worthAnother(e.Reason):
+			return r.again(d, e.Reason), true
+		case e.Reason == ReasonSigned || e.Reason == ReasonRestored:
+			if r.engine.opts.PushToSigned != nil {
+				r.engine.opts.PushToSigned(r.engine.opts.Now().Sub(d.At))
+			}
+		}
+	}
+	return journal.Settled{Delivered: d}, r.failure() == nil
+}
+
+// worthAnother reports whether a failure may pass by itself, or when somebody
+// mends what it names.
+func worthAnother(reason string) bool {
+	switch reason {
+	case ReasonTooLarge, ReasonCorrupt, ReasonUnsupported, ReasonForeignTag, ReasonTooMany, ReasonImmutable:
+		return false
+	}
+	return true
+}
+
+// again puts a push off: 15 seconds, then twice as long each time, at most 10
+// minutes.
+func (r *run) again(d journal.Delivered, reason string) journal.Settled {
+	if d.Attempts >= maxAttempts-1 {
+		r.log.Error("pushed artifact given up; the policy's next reconcile finds it",
+			zap.String("tag", d.Tag), zap.Int("attempts", d.Attempts+1), zap.String("reason", reason))
+		return journal.Settled{Delivered: d}
+	}
+	const first, most = 15 * time.Second, 10 * time.Minute
+	wait := min(first<<min(d.Attempts, 8), most)
+	return journal.Settled{Delivered: d, Again: r.engine.opts.Now().Add(wait)}
+}
+
+// pushedByDigest looks through the repository for artifacts that no tag and no
+// index names, where the registry lists them; false if it came to no end.
+func (r *run) pushedByDigest(ctx context.Context, d journal.Delivered) (journal.Settled, bool) {
+	if r.unusable != nil {
+		return r.again(d, reasonFor(r.unusable)), true
+	}
+	q := registry.Query{Repository: d.Repository, Untagged: r.policy.match.Untagged(d.Repository), After: r.task.Cursor}
+	if !q.Untagged {
+		return journal.Settled{Delivered: d}, true // edited since it came
+	}
+	listing, cancel := withoutDeadline(ctx)
+	defer cancel()
+	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
+	cursor, more, err := r.stream(listing, q, end)
+	switch {
+	case r.failure() != nil, ctx.Err() != nil, r.engine.isStopping():
+		return journal.Settled{}, false
+	case err == nil && !more:
+		cursor = "" // the next scan is a new one
+	}
+	saveCtx, cancelSave := saving(ctx)
+	defer cancelSave()
+	if _, saveErr := r.engine.journal.SaveCursor(saveCtx, r.task.ID, cursor, true); saveErr != nil {
+		r.fail(fmt.Errorf("%w: %w", errJournal, saveErr))
+		return journal.Settled{}, false
+	}
+	r.task.Cursor = cursor
+	switch {
+	case more:
+		return journal.Settled{Delivered: d, Again: r.engine.opts.Now()}, true
+	case err != nil && !errors.Is(err, registry.ErrNotFound) && !errors.Is(err, registry.ErrUnsupported):
+		r.log.Warn("repository could not be looked through for untagged artifacts", zap.Error(err))
+		return r.again(d, reasonFor(err)), true
+	}
+	return journal.Settled{Delivered: d}, true
+}
