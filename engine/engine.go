@@ -33,6 +33,9 @@ type Options struct {
 	// Settling is how long after a push by digest alone a repository is looked
 	// through for untagged artifacts. Default 20 seconds.
 	Settling time.Duration
+	// PutOff is how long a push that could not be dealt with waits for the next
+	// attempt; then twice as long each time, at most 40 times. Default 15 seconds.
+	PutOff time.Duration
 	// Observe, when set, is told of each artifact's outcome. It must not block,
 	// nor may the functions below.
 	Observe func(journal.Subtask)
@@ -79,6 +82,9 @@ func New(o Options) *Engine {
 	if o.Settling <= 0 {
 		o.Settling = settling
 	}
+	if o.PutOff <= 0 {
+		o.PutOff = putOff
+	}
 	e := &Engine{opts: o, journal: o.Journal, log: o.Log, changed: make(chan struct{}, 1), stopping: make(chan struct{})}
 	e.setup.Store(o.Setup)
 	e.cut, e.cutNow = context.WithCancel(context.Background())
@@ -88,6 +94,7 @@ func New(o Options) *Engine {
 // Start begins to carry out what the journal holds, interrupted work first.
 func (e *Engine) Start(ctx context.Context) error {
 	return e.journal.StartJobs(ctx, journal.Handlers{Walk: e.walk, Task: e.task}, journal.JobOptions{
+		PushWorkers:    e.opts.Workers,
 		LiveWorkers:    e.opts.Workers,
 		BacklogWorkers: e.opts.Workers,
 		Slice:          e.opts.Slice,

@@ -201,10 +201,10 @@ func (s *Setup) active(x journal.Execution) (bound, string) {
 }
 
 func lane(l journal.Lane) budget.Lane {
-	if l == journal.Live {
-		return budget.Live
+	if l == journal.Backlog {
+		return budget.Backlog
 	}
-	return budget.Backlog
+	return budget.Live
 }
 
 // A run is one slice of work on one repository.
@@ -370,10 +370,7 @@ func (r *run) admit(ctx context.Context) (release func(), ok bool) {
 	if r.engine.isStopping() {
 		return nil, false
 	}
-	slots := r.policy.place.backlog
-	if r.execution.Lane == journal.Live {
-		slots = r.policy.place.live
-	}
+	slots := r.policy.place.slots[r.execution.Lane]
 	select {
 	case slots <- struct{}{}:
 		return func() { <-slots }, true

@@ -25,6 +25,8 @@ const (
 	// pushDeadline bounds one attempt to deal with a push, so that others of its
 	// repository do not wait for a registry that is down.
 	pushDeadline = 30 * time.Second
+	// putOff is how long a push waits that could not be dealt with.
+	putOff = 15 * time.Second
 	// maxAttempts is how often a push is looked at, within about 15 hours, before
 	// it is left to the policy's reconcile schedule.
 	maxAttempts = 100
@@ -63,7 +65,7 @@ func (e *Engine) Receive(ctx context.Context, registryName string, pushes []even
 			continue
 		}
 		fresh, err := e.journal.Deliver(ctx, journal.Firing{Policy: b.Name, PolicyVersion: b.Version(), Registry: b.Registry,
-			Trigger: policy.EventBased, Lane: journal.Live}, list)
+			Trigger: policy.EventBased, Lane: journal.Pushes}, list)
 		if err != nil {
 			return r, err
 		}
@@ -228,16 +230,14 @@ func worthAnother(reason string) bool {
 	return true
 }
 
-// again puts a push off: 15 seconds, then twice as long each time, at most 10
-// minutes.
+// again puts a push off, longer each time.
 func (r *run) again(d journal.Delivered, reason string) journal.Settled {
 	if d.Attempts >= maxAttempts-1 {
 		r.log.Error("pushed artifact given up; the policy's next reconcile finds it",
 			zap.String("tag", d.Tag), zap.Int("attempts", d.Attempts+1), zap.String("reason", reason))
 		return journal.Settled{Delivered: d}
 	}
-	const first, most = 15 * time.Second, 10 * time.Minute
-	wait := min(first<<min(d.Attempts, 8), most)
+	wait := min(r.engine.opts.PutOff<<min(d.Attempts, 8), 40*r.engine.opts.PutOff)
 	return journal.Settled{Delivered: d, Again: r.engine.opts.Now().Add(wait)}
 }
 

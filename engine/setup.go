@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/matcher"
 	"github.com/sealwright/sealwright/registry"
@@ -31,10 +32,10 @@ type Setup struct {
 // A Place is an opened registry with what must exist once for it, also across
 // setups: admission, and what is known of signatures that are being written.
 type Place struct {
-	registry      registry.Registry
-	signatures    *signature.Layouts
-	concurrency   int
-	live, backlog chan struct{} // admission by lane
+	registry    registry.Registry
+	signatures  *signature.Layouts
+	concurrency int
+	slots       map[journal.Lane]chan struct{} // admission; not changed any more
 }
 
 // NewPlace returns the place of a registry of which at most concurrency
@@ -43,8 +44,11 @@ func NewPlace(r registry.Registry, concurrency int) *Place {
 	if concurrency <= 0 {
 		concurrency = 16
 	}
-	return &Place{registry: r, signatures: signature.NewLayouts(r), concurrency: concurrency,
-		live: make(chan struct{}, concurrency), backlog: make(chan struct{}, concurrency)}
+	p := &Place{registry: r, signatures: signature.NewLayouts(r), concurrency: concurrency, slots: map[journal.Lane]chan struct{}{}}
+	for _, lane := range []journal.Lane{journal.Pushes, journal.Live, journal.Backlog} {
+		p.slots[lane] = make(chan struct{}, concurrency)
+	}
+	return p
 }
 
 // Registry returns the opened registry.

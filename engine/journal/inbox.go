@@ -93,7 +93,7 @@ func (j *Journal) eventExecution(ctx context.Context, q querier, f Firing) (int6
 	}
 	return scanID(q.queryRow(ctx, `INSERT INTO executions
 		(policy, policy_version, registry, trigger_type, tick, lane, status, walked, created_at, started_at)
-		VALUES ($1, $2, $3, 'event_based', 0, 'live', 'InProgress', 1, $4, $4) RETURNING id`,
+		VALUES ($1, $2, $3, 'event_based', 0, 'pushes', 'InProgress', 1, $4, $4) RETURNING id`,
 		f.Policy, f.PolicyVersion, f.Registry, micros(now)))
 }
 
@@ -132,7 +132,7 @@ func (j *Journal) eventTask(ctx context.Context, q querier, execution int64, rep
 	id, err := scanID(q.queryRow(ctx, `INSERT INTO tasks (execution_id, repository, status, wake_at, created_at, updated_at)
 		VALUES ($1, $2, 'Pending', $3, $4, $4) ON CONFLICT (execution_id, repository) DO NOTHING RETURNING id`, execution, repository, wake, now))
 	if err == nil {
-		return id, j.queue.insert(ctx, q, job{args: taskArgs{TaskID: id}, lane: Live, at: fromMicros(wake)})
+		return id, j.queue.insert(ctx, q, job{args: taskArgs{TaskID: id}, lane: Pushes, at: fromMicros(wake)})
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
@@ -151,7 +151,7 @@ func (j *Journal) eventTask(ctx context.Context, q querier, execution int64, rep
 	if err != nil {
 		return 0, err
 	}
-	return id, j.queue.insert(ctx, q, job{args: taskArgs{TaskID: id, Round: round + 1}, lane: Live, at: fromMicros(wake)})
+	return id, j.queue.insert(ctx, q, job{args: taskArgs{TaskID: id, Round: round + 1}, lane: Pushes, at: fromMicros(wake)})
 }
 
 // A Delivered push waits in the inbox.

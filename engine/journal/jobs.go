@@ -37,10 +37,10 @@ func (a Again) Error() string { return fmt.Sprintf("again after %s", a.After) }
 
 // JobOptions say how much is done at a time.
 type JobOptions struct {
-	// LiveWorkers and BacklogWorkers are how many jobs of a lane this process
-	// runs at a time. They are separate, so that live work never waits behind
-	// backlog. Defaults 4 and 8.
-	LiveWorkers, BacklogWorkers int
+	// PushWorkers, LiveWorkers and BacklogWorkers are how many jobs of a lane this
+	// process runs at a time. They are separate, so that no lane waits behind
+	// another. Defaults 4, 4 and 8.
+	PushWorkers, LiveWorkers, BacklogWorkers int
 	// Slice is how long a handler works before it returns Again, so that
 	// everybody gets a turn. Default 1 minute.
 	Slice time.Duration
@@ -60,6 +60,7 @@ type JobOptions struct {
 }
 
 const (
+	defaultPushWorkers    = 4
 	defaultLiveWorkers    = 4
 	defaultBacklogWorkers = 8
 	defaultSlice          = time.Minute
@@ -82,6 +83,9 @@ const (
 )
 
 func (o JobOptions) withDefaults() JobOptions {
+	if o.PushWorkers <= 0 {
+		o.PushWorkers = defaultPushWorkers
+	}
 	if o.LiveWorkers <= 0 {
 		o.LiveWorkers = defaultLiveWorkers
 	}
@@ -187,6 +191,7 @@ func (j *Journal) riverConfig(h Handlers, o JobOptions) *river.Config {
 		JobTimeout:                  timeout,
 		Logger:                      slogTo(j.log),
 		Queues: map[string]river.QueueConfig{
+			string(Pushes):  {MaxWorkers: o.PushWorkers},
 			string(Live):    {MaxWorkers: o.LiveWorkers},
 			string(Backlog): {MaxWorkers: o.BacklogWorkers},
 		},

@@ -31,12 +31,13 @@ const (
 // Final reports whether the state is an end.
 func (s Status) Final() bool { return s == Succeed || s == Failed || s == Stopped }
 
-// Lane orders work: everything in Live goes before anything in Backlog.
+// Lane says beside whom work waits for its turn: each lane has workers of its own.
 type Lane string
 
 // The lanes.
 const (
-	Live    Lane = "live"    // pushes, manual triggers
+	Pushes  Lane = "pushes"  // events
+	Live    Lane = "live"    // firings by hand
 	Backlog Lane = "backlog" // schedules
 )
 

@@ -12,7 +12,7 @@ import (
 
 // pushed is a firing of the test policy by events.
 func pushed() journal.Firing {
-	return journal.Firing{Policy: "p", PolicyVersion: "v1", Registry: "prod", Trigger: policy.EventBased, Lane: journal.Live}
+	return journal.Firing{Policy: "p", PolicyVersion: "v1", Registry: "prod", Trigger: policy.EventBased, Lane: journal.Pushes}
 }
 
 func deliver(t *testing.T, j *journal.Journal, f journal.Firing, fresh int, pushes ...journal.Push) {
@@ -83,7 +83,7 @@ func testInboxJoined(t *testing.T, j *journal.Journal) {
 		t.Errorf("%d pushes wait since %v, %v, want 4", n, oldest, err)
 	}
 	x, tasks := newest(t, j)
-	if x.Trigger != policy.EventBased || x.Lane != journal.Live || x.Status != journal.InProgress || len(tasks) != 2 {
+	if x.Trigger != policy.EventBased || x.Lane != journal.Pushes || x.Status != journal.InProgress || len(tasks) != 2 {
 		t.Fatalf("execution %+v with %d tasks", x, len(tasks))
 	}
 	b := due(t, j, tasks["b"].ID, "v1", "v2", "v3")
@@ -92,10 +92,10 @@ func testInboxJoined(t *testing.T, j *journal.Journal) {
 	}
 	settle(t, j, tasks["b"].ID, true, b...)
 	wantExecution(t, j, journal.Execution{ID: x.ID, Policy: "p", PolicyVersion: "v1", Registry: "prod", Trigger: policy.EventBased,
-		Lane: journal.Live, Status: journal.InProgress, Tasks: 2})
+		Lane: journal.Pushes, Status: journal.InProgress, Tasks: 2})
 	settle(t, j, tasks["a"].ID, true, due(t, j, tasks["a"].ID, "v1")...)
 	wantExecution(t, j, journal.Execution{ID: x.ID, Policy: "p", PolicyVersion: "v1", Registry: "prod", Trigger: policy.EventBased,
-		Lane: journal.Live, Status: journal.Succeed, Tasks: 2})
+		Lane: journal.Pushes, Status: journal.Succeed, Tasks: 2})
 	if n, oldest, err := j.Waiting(t.Context()); err != nil || n != 0 || !oldest.IsZero() {
 		t.Errorf("%d pushes wait since %v, %v, want none", n, oldest, err)
 	}

@@ -1,0 +1,326 @@
+package engine_test
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/event"
+	"github.com/sealwright/sealwright/registry/registrytest"
+)
+
+// onPush is a policy that covers all tags, and fires when they are pushed.
+func onPush(name string) policy.Policy {
+	p := everything(name)
+	p.Trigger.Type = policy.EventBased
+	return p
+}
+
+// receive hands pushes to the engine and wants that receipt.
+func (h *house) receive(want engine.Receipt, pushes ...event.Push) {
+	h.t.Helper()
+	got, err := h.Receive(h.t.Context(), "test", pushes)
+	if err != nil || got != want {
+		h.t.Fatalf("receipt %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// drained waits until no push waits, and returns the policy's executions, the
+// newest first.
+func (h *house) drained(name string) []journal.Execution {
+	h.t.Helper()
+	eventually(h.t, func() bool {
+		n, _, err := h.Waiting(h.t.Context())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return n == 0
+	})
+	xs, err := h.journal.Executions(h.t.Context(), journal.ExecutionFilter{Policy: name, Limit: 1000})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return xs
+}
+
+// eventually waits until ok.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("it never came")
+		}
+	}
+}
+
+func TestAPushIsSigned(t *testing.T) {
+	s := registrytest.Memory(t)
+	digest := s.Push(t, "app:v1", registrytest.Image(t))
+	s.Push(t, "app:dev", registrytest.Image(t))
+	p := onPush("p")
+	p.Scope[0].Tags = matches("v*")
+	disabled, off := onPush("off"), false
+	disabled.Enabled = &off
+	var mu sync.Mutex
+	var latencies []time.Duration
+	h := build(t, s, []policy.Policy{p, everything("by-hand"), disabled}, func(o *engine.Options) {
+		o.PushToSigned = func(d time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			latencies = append(latencies, d)
+		}
+	})
+	h.receive(engine.Receipt{New: 1, Uncovered: 2}, event.Push{Repository: "app", Tag: "v1", At: time.Now().Add(-time.Hour)},
+		event.Push{Repository: "app", Tag: "dev"}, event.Push{Repository: "app", Digest: digest.String()})
+	xs := h.drained("p")
+	if len(xs) != 1 || xs[0].Trigger != policy.EventBased {
+		t.Fatalf("executions %+v", xs)
+	}
+	wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	wantOneSignatureEach(t, s, []v1.Hash{digest})
+	mu.Lock()
+	defer mu.Unlock()
+	if len(latencies) != 1 || latencies[0] < time.Hour || latencies[0] > time.Hour+time.Minute {
+		t.Errorf("push-to-signed %v, want an hour and a little", latencies)
+	}
+	if r, err := h.Receive(t.Context(), "another", []event.Push{{Repository: "app", Tag: "v1"}}); err != nil || r != (engine.Receipt{Uncovered: 1}) {
+		t.Errorf("another registry's push: %+v, %v", r, err)
+	}
+}
+
+// The same push again, also much later, costs no use of the key.
+func TestReplayedPushes(t *testing.T) {
+	s := registrytest.Memory(t)
+	s.Push(t, "app:v1", registrytest.Image(t))
+	h, _, _ := remembering(t, s, onPush("p"))
+	push := event.Push{Repository: "app", Tag: "v1", At: time.Now()}
+	for range 3 {
+		if _, err := h.Receive(t.Context(), "test", []event.Push{push, push}); err != nil {
+			t.Fatal(err)
+		}
+		h.drained("p")
+	}
+	if n := h.key.uses.Load(); n != 1 {
+		t.Errorf("%d key uses, want 1", n)
+	}
+}
+
+// A push is not lost with the process that took it.
+func TestPushesOutliveTheProcess(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 3)
+	state := t.TempDir()
+	j, err := journal.Open(t.Context(), journal.Options{State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An engine that takes pushes and does nothing about them, as if it died then.
+	dead := engine.New(engine.Options{Journal: j, Setup: newSetup(t, s, onPush("p")), Log: logger(t)})
+	for i := range digests {
+		if _, err := dead.Receive(t.Context(), "test", []event.Push{{Repository: "app", Tag: fmt.Sprintf("v%d", i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, server: s, key: newKey(t)}
+	h.start(state, open(t, s, nil), []policy.Policy{onPush("p")}, nil)
+	h.drained("p")
+	wantOneSignatureEach(t, s, digests)
+}
+
+// A push that cannot be dealt with is tried again, whatever is in the way.
+func TestPushesWaitForWhatFails(t *testing.T) {
+	t.Run("registry", func(t *testing.T) {
+		s := registrytest.Memory(t)
+		digest := s.Push(t, "app:v1", registrytest.Image(t))
+		var refused atomic.Int64
+		intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") || refused.Add(1) > 2 {
+				return false
+			}
+			http.Error(w, `{"errors":[{"code":"DENIED"}]}`, http.StatusForbidden)
+			return true
+		})
+		h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 50 * time.Millisecond })
+		h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
+		xs := h.drained("p")
+		wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+		wantOneSignatureEach(t, s, []v1.Hash{digest})
+	})
+	t.Run("key", func(t *testing.T) {
+		s := registrytest.Memory(t)
+		digest := s.Push(t, "app:v1", registrytest.Image(t))
+		h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 50 * time.Millisecond })
+		var uses atomic.Int64
+		h.key.fail = func() error {
+			if uses.Add(1) > 2 {
+				return nil
+			}
+			return kms.ErrDisabled
+		}
+		h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
+		xs := h.drained("p")
+		wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+		wantOneSignatureEach(t, s, []v1.Hash{digest})
+	})
+	t.Run("for good", func(t *testing.T) {
+		s := registrytest.Memory(t)
+		h := build(t, s, []policy.Policy{onPush("p")}, nil)
+		intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if !strings.HasSuffix(r.URL.Path, "/manifests/v1") {
+				return false
+			}
+			w.Header().Set("Docker-Content-Digest", "sha512:0")
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			return true
+		})
+		h.receive(engine.Receipt{New: 2}, event.Push{Repository: "app", Tag: "v1"}, event.Push{Repository: "app", Tag: "gone"})
+		xs := h.drained("p")
+		wantCounts(t, h.await(xs[0].ID), journal.Failed, map[string]int64{engine.ReasonCorrupt: 1, engine.ReasonGone: 1})
+	})
+}
+
+// A push does not wait for a run that goes on, of the same policy too.
+func TestPushesDoNotWaitForRuns(t *testing.T) {
+	s := registrytest.Memory(t)
+	pushSome(t, s, 20)
+	pushed := s.Push(t, "pushed:v1", registrytest.Image(t))
+	hold := make(chan struct{})
+	var held atomic.Int64
+	intercept(s, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if strings.HasPrefix(r.URL.Path, "/v2/app/manifests/sha256-") && held.Add(1) <= 4 { // half of what may be under way
+			select {
+			case <-hold:
+			case <-r.Context().Done():
+			}
+		}
+		return false
+	})
+	h := build(t, s, []policy.Policy{onPush("p")}, nil)
+	x, err := h.Fire(t.Context(), "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return held.Load() > 0 })
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "pushed", Tag: "v1"})
+	h.drained("p")
+	if n := s.Signatures(t, "pushed", pushed); n != 1 {
+		t.Errorf("%d signatures of what was pushed while a run waits", n)
+	}
+	close(hold)
+	if x := h.await(x.ID); x.Status != journal.Succeed {
+		t.Errorf("the run ended %+v", x)
+	}
+}
+
+// A push by digest is a reason to look for what no tag and no index names.
+func TestPushesByDigest(t *testing.T) {
+	s := registrytest.Distribution(t)
+	s.Push(t, "app:v1", registrytest.Index(t, registrytest.Image(t), registrytest.Image(t)))
+	img := registrytest.Image(t)
+	untagged := registrytest.Digest(t, img)
+	s.Push(t, "app@"+untagged.String(), img)
+	p := onPush("p")
+	p.Scope = []policy.ScopeRule{{Repositories: matches("**"), Untagged: true}}
+	h := &house{t: t, server: s, key: newKey(t)}
+	r := open(t, s, func(c *registry.Config) { c.Kind, c.Storage = "distribution", s.Storage() })
+	h.start(filepath.Join(t.TempDir(), "state"), r, []policy.Policy{p}, func(o *engine.Options) { o.Settling = 100 * time.Millisecond })
+	h.receive(engine.Receipt{New: 1, Known: 1, Uncovered: 1}, event.Push{Repository: "app", Digest: untagged.String()},
+		event.Push{Repository: "app", Digest: untagged.String()}, event.Push{Repository: "app", Tag: "v1"})
+	xs := h.drained("p")
+	wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	if n := s.Signatures(t, "app", untagged); n != 1 {
+		t.Errorf("%d signatures of the untagged artifact", n)
+	}
+	// What we pushed for that is no artifact.
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app"})
+	xs = h.drained("p")
+	wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 1})
+}
+
+// A flood is absorbed: every tag is looked at, each artifact signed once, and a
+// run in the backlog goes on meanwhile.
+func TestFlood(t *testing.T) {
+	s := registrytest.Memory(t)
+	const repositories, tags, events, senders = 10, 5, 10_000, 50
+	digests := map[string]v1.Hash{}
+	for i := range repositories {
+		for j := range tags {
+			ref := fmt.Sprintf("app%d:v%d", i, j)
+			digests[ref] = s.Push(t, ref, registrytest.Image(t))
+		}
+	}
+	backlog := pushSome(t, s, 5)
+	p := onPush("p")
+	p.Scope[0].Repositories = matches("app?")
+	scheduled := everything("backlog")
+	scheduled.Scope[0].Repositories = matches("app")
+	h := build(t, s, []policy.Policy{p, scheduled}, nil)
+	x, err := h.Fire(t.Context(), "backlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var next, fresh, known atomic.Int64
+	var flood sync.WaitGroup
+	for range senders {
+		flood.Go(func() {
+			for n := next.Add(1); n <= events; n = next.Add(1) {
+				r, err := h.Receive(t.Context(), "test", []event.Push{{Repository: fmt.Sprintf("app%d", n%repositories), Tag: fmt.Sprintf("v%d", n/repositories%tags)}})
+				if err != nil {
+					t.Error(err)
+				}
+				fresh.Add(int64(r.New))
+				known.Add(int64(r.Known))
+			}
+		})
+	}
+	flood.Wait()
+	if fresh.Load()+known.Load() != events {
+		t.Errorf("%d new and %d known pushes of %d", fresh.Load(), known.Load(), events)
+	}
+	h.drained("p")
+	if x := h.await(x.ID); x.Status != journal.Succeed {
+		t.Errorf("the run in the backlog ended %+v", x)
+	}
+	for ref, d := range digests {
+		repository, _, _ := strings.Cut(ref, ":")
+		if n := s.Signatures(t, repository, d); n != 1 {
+			t.Errorf("%s has %d signatures", ref, n)
+		}
+	}
+	wantOneSignatureEach(t, s, backlog)
+	if n := h.key.uses.Load(); n != int64(len(digests)+len(backlog)) {
+		t.Errorf("%d key uses for %d artifacts", n, len(digests)+len(backlog))
+	}
+}
+
+// Events that no policy of theirs wants any more are dropped.
+func TestPushesOfARemovedPolicy(t *testing.T) {
+	s := registrytest.Memory(t)
+	s.Push(t, "app:v1", registrytest.Image(t))
+	h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
+	h.key.fail = func() error { return kms.ErrUnavailable }
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
+	eventually(t, func() bool { return h.key.uses.Load() > 0 })
+	h.Replace(newSetup(t, s, onPush("other")))
+	xs := h.drained("p")
+	if x := h.await(xs[0].ID); x.Status != journal.Stopped || x.Reason != engine.ReasonPolicyGone {
+		t.Errorf("ended %+v", x)
+	}
+}

@@ -1,0 +1,250 @@
+package engine_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry/registrytest"
+)
+
+// A clock can be put forward.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) forward(by time.Duration) { c.ahead.Add(int64(by)) }
+
+// remembering is an engine that believes what it verified for an hour.
+func remembering(t *testing.T, s *registrytest.Server, policies ...policy.Policy) (h *house, c *clock, lost *atomic.Int64) {
+	t.Helper()
+	c, lost = &clock{}, &atomic.Int64{}
+	h = build(t, s, policies, func(o *engine.Options) {
+		o.Setup.Upkeep.Remember, o.Now = time.Hour, c.now
+		o.Lost = func(string) { lost.Add(1) }
+	})
+	return h, c, lost
+}
+
+// loses deletes an artifact's cosign signature behind the registry's back.
+func loses(s *registrytest.Server, repository string, digests ...v1.Hash) {
+	var paths []string
+	for _, d := range digests {
+		paths = append(paths, "/v2/"+repository+"/manifests/"+sigTag(d))
+	}
+	var written sync.Map
+	intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if !slices.Contains(paths, r.URL.Path) {
+			return false
+		}
+		if r.Method == http.MethodPut {
+			written.Store(r.URL.Path, true)
+		}
+		if _, there := written.Load(r.URL.Path); there {
+			return false
+		}
+		http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, http.StatusNotFound)
+		return true
+	})
+}
+
+// looks counts requests for signatures.
+func looks(s *registrytest.Server) (n int) {
+	for _, line := range s.Log() {
+		if strings.Contains(line, ".sig") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestVerifiedSignaturesAreRemembered(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 3)
+	registrytest.CopyTag(t, s, "app", "v0", "latest")
+	h, c, lost := remembering(t, s, everything("p"))
+	n := int64(len(digests))
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonSigned: n})
+
+	s.Reset()
+	x := h.fire("p")
+	wantCounts(t, x, journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: n})
+	if got := looks(s); got != 0 {
+		t.Errorf("%d requests for signatures that were verified just now", got)
+	}
+	if tags := h.subtasks(x.ID)[digests[0].String()].Tags; !slices.Equal(tags, []string{"latest", "v0"}) {
+		t.Errorf("the artifact with two tags is journaled with %v", tags)
+	}
+
+	c.forward(2 * time.Hour) // too long ago to be believed
+	s.Reset()
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: n})
+	if got := looks(s); got != len(digests) {
+		t.Errorf("%d requests for %d signatures", got, n)
+	}
+	s.Reset()
+	h.fire("p") // and believed again
+	if got := looks(s); got != 0 {
+		t.Errorf("%d requests for signatures that were verified again", got)
+	}
+	if h.key.uses.Load() != n || lost.Load() != 0 {
+		t.Errorf("%d key uses, %d signatures lost; want %d and none", h.key.uses.Load(), lost.Load(), n)
+	}
+}
+
+func TestDoubtVerifiesEverythingAndRestoresWhatIsLost(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 3)
+	h, _, lost := remembering(t, s, everything("p"))
+	h.fire("p")
+	loses(s, "app", digests[1])
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 3})
+	if err := h.Doubt(t.Context(), "p"); err != nil {
+		t.Fatal(err)
+	}
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 2, engine.ReasonRestored: 1})
+	if lost.Load() != 1 || h.key.uses.Load() != 4 {
+		t.Errorf("%d signatures lost, %d key uses; want 1 and 4", lost.Load(), h.key.uses.Load())
+	}
+	wantOneSignatureEach(t, s, digests)
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 3})
+}
+
+// A drift scan looks at what is remembered, and at nothing else.
+func TestDriftScan(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 2)
+	h, _, lost := remembering(t, s, everything("p"))
+	wantCounts(t, h.fire("drift/p"), journal.Succeed, nil)
+	h.fire("p")
+	unsigned := s.Push(t, "app:new", registrytest.Image(t))
+	s.Push(t, "other:v1", registrytest.Image(t))
+	loses(s, "app", digests[0])
+	x := h.fire("drift/p")
+	wantCounts(t, x, journal.Succeed, map[string]int64{engine.ReasonRestored: 1, engine.ReasonAlreadySigned: 1})
+	if x.Tasks != 1 {
+		t.Errorf("%d repositories were scanned, want the one with memories", x.Tasks)
+	}
+	if lost.Load() != 1 {
+		t.Errorf("%d signatures lost, want 1", lost.Load())
+	}
+	if n := s.Signatures(t, "app", unsigned); n != 0 {
+		t.Error("a drift scan signed something new")
+	}
+	records, err := h.journal.Records(t.Context(), journal.RecordFilter{Policy: "p"})
+	if err != nil || len(records) != 3 {
+		t.Errorf("%d records of the policy, %v, want 3", len(records), err)
+	}
+}
+
+// What could not be verified, or signed, is not remembered.
+func TestFailuresAreNotRemembered(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 2)
+	h, _, _ := remembering(t, s, everything("p"))
+	broken := sigTag(digests[0])
+	intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, broken) {
+			return false
+		}
+		http.Error(w, `{"errors":[{"code":"DENIED"}]}`, http.StatusForbidden)
+		return true
+	})
+	wantCounts(t, h.fire("p"), journal.Failed, map[string]int64{engine.ReasonSigned: 1, engine.ReasonForbidden: 1})
+	wantCounts(t, h.fire("p"), journal.Failed, map[string]int64{engine.ReasonAlreadySigned: 1, engine.ReasonForbidden: 1})
+	s.Intercept(func(inner http.Handler) http.Handler { return inner })
+}
+
+// Of an index it is remembered what of it was verified.
+func TestIndexesAreRemembered(t *testing.T) {
+	for mode, wanted := range map[policy.IndexMode]int64{policy.IndexOnly: 1, policy.IndexChildren: 2, policy.IndexBoth: 3} {
+		t.Run(string(mode), func(t *testing.T) {
+			s := registrytest.Memory(t)
+			index := registrytest.Index(t, registrytest.Image(t), registrytest.Image(t))
+			s.Push(t, "app:v1", index)
+			p := everything("p")
+			p.Index = mode
+			h, _, _ := remembering(t, s, p)
+			first := h.fire("p")
+			wantCounts(t, first, journal.Succeed, map[string]int64{engine.ReasonSigned: wanted})
+			s.Reset()
+			second := h.fire("p")
+			wantCounts(t, second, journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: wanted})
+			for verb, n := range s.Requests() {
+				if verb != "HEAD" && n > 2 || verb == "HEAD" && n > 1 { // the catalog, the tags, the tag
+					t.Errorf("%d requests %s", n, verb)
+				}
+			}
+			before, now := h.subtasks(first.ID), h.subtasks(second.ID)
+			for digest, sub := range before {
+				if got := now[digest]; !slices.Equal(got.Tags, sub.Tags) || got.MediaType != sub.MediaType {
+					t.Errorf("%s was %v %s, is remembered as %v %s", digest, sub.Tags, sub.MediaType, got.Tags, got.MediaType)
+				}
+			}
+		})
+	}
+}
+
+// Another key, identity or format is not what was verified.
+func TestOtherTermsAreNotRemembered(t *testing.T) {
+	s := registrytest.Memory(t)
+	pushSome(t, s, 1)
+	same, domain, format := everything("same"), everything("domain"), everything("format")
+	domain.Domain = "registry.example.com"
+	format.Formats = []policy.Format{policy.FormatCosign, policy.FormatBundle}
+	h, _, lost := remembering(t, s, everything("p"), same, domain, format)
+	h.fire("p")
+	s.Reset()
+	wantCounts(t, h.fire("same"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 1})
+	if n := looks(s); n != 0 {
+		t.Errorf("%d requests for a signature that another policy with the same terms has verified", n)
+	}
+	for _, name := range []string{"domain", "format"} {
+		wantCounts(t, h.fire(name), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	}
+	if lost.Load() != 0 {
+		t.Error("a signature that was never there counts as lost")
+	}
+}
+
+// Who removes signatures on purpose forgets that they were verified.
+func TestCampaignsForget(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 1)
+	h := &house{t: t, server: s, key: newKey(t)}
+	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.journal = j
+	h.setup, err = engine.NewSetup([]policy.Policy{everything("p")}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
+		map[string]engine.Key{"key": {Signer: h.key}, "next": {Signer: newKey(t)}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.setup.Upkeep.Remember = time.Hour
+	h.Engine = engine.New(engine.Options{Journal: j, Setup: h.setup, Log: logger(t)})
+	if err := h.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.stop)
+	h.fire("p")
+	for _, step := range []engine.Step{engine.Resign, engine.Remove} {
+		if x := h.fire(engine.Campaign{Step: step, From: "key", To: "next", Policy: "p"}.Name()); x.Status != journal.Succeed {
+			t.Fatalf("%s: %+v", step, x)
+		}
+	}
+	// The policy still signs with the old key: its signature is gone, and known to be.
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	if n := s.Signatures(t, "app", digests[0]); n != 2 {
+		t.Errorf("%d signatures, want one by each key", n)
+	}
+}
