@@ -10,10 +10,8 @@ import (
 // nothing is worse than an error.
 
 func kinds() []Kind {
-	return []Kind{Generic, Distribution, Harbor, Zot, Quay, GAR, ECR, ACR, OCIR, SWR, TCR, Nexus, Artifactory, GitLab, OCILayout}
+	return []Kind{Generic, Auto, Distribution, Harbor, Zot, Quay, GAR, ECR, ACR, OCIR, SWR, TCR, Nexus, Artifactory, GitLab, OCILayout}
 }
-
-func kindsInBuild() []Kind { return []Kind{Generic, Distribution, OCILayout} }
 
 // schemes are how the URIs of keys begin.
 func schemes() []string {

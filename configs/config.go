@@ -58,8 +58,8 @@ type Registry struct {
 	Kind Kind `yaml:"kind,omitempty"`
 	// Insecure means plain HTTP. Default false.
 	Insecure bool `yaml:"insecure,omitempty"`
-	// Storage is the root directory of a registry of kind distribution whose
-	// file system is mounted here, so that untagged artifacts can be seen.
+	// Storage is the root directory of a registry of kind distribution or zot
+	// whose file system is mounted here, so that untagged artifacts can be seen.
 	Storage string `yaml:"storage,omitempty"`
 	// API is the base URL of the registry's own API, where it is not at the host.
 	API string `yaml:"api,omitempty"`
@@ -76,9 +76,10 @@ func (r *Registry) setDefaults() { r.Kind = DefaultKind; r.Limits.setDefaults() 
 // Kind is how a registry lists what it holds.
 type Kind string
 
-// The registry kinds. Not all of them work in every build.
+// The registry kinds.
 const (
 	Generic      Kind = "generic"      // the OCI distribution API alone
+	Auto         Kind = "auto"         // found out from the host's name, or by asking
 	Distribution Kind = "distribution" // CNCF distribution, perhaps with its storage at hand
 	Harbor       Kind = "harbor"
 	Zot          Kind = "zot"
@@ -120,7 +121,8 @@ type Cloud struct {
 // Auth is how to log in to a registry: by a Docker configuration file, or by
 // user name and password file.
 type Auth struct {
-	// DockerConfig is the path of a Docker config.json.
+	// DockerConfig is the path of a Docker config.json, of a .dockerconfigjson or
+	// .dockercfg of Kubernetes, or of a directory with one of these two.
 	DockerConfig string `yaml:"docker_config,omitempty"`
 	// Username is the user's name; it needs PasswordFile.
 	Username string `yaml:"username,omitempty"`

@@ -46,6 +46,23 @@ func TestExamplesLoad(t *testing.T) {
 	}
 }
 
+// TestExampleOfEachKind proves that registries.yaml shows each kind, once.
+func TestExampleOfEachKind(t *testing.T) {
+	c, err := Load("examples/registries.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[Kind]int{}
+	for _, r := range c.Registries {
+		shown[r.Kind]++
+	}
+	for _, kind := range kinds() {
+		if shown[kind] != 1 {
+			t.Errorf("%d registries of kind %s, want one", shown[kind], kind)
+		}
+	}
+}
+
 // TestBad loads one file per mistake. The message that each must give, and
 // nothing else, stands in its first lines, after "# want: ".
 func TestBad(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -67,7 +66,7 @@ func (v *validator) registries() {
 	for i := range v.config.Registries {
 		r, at := &v.config.Registries[i], v.config.root.item("registries", i)
 		v.name(at, r.Name, seen)
-		if problem, allowed := wordProblem(r.Kind, kinds(), kindsInBuild()); problem != "" {
+		if problem, allowed := wordProblem(r.Kind, kinds(), kinds()); problem != "" {
 			v.add(at, "kind", problem, allowed)
 		}
 		v.host(at, r)
@@ -79,7 +78,7 @@ func (v *validator) registries() {
 		v.auth(at.in("auth"), r.Auth)
 		v.cloud(at, r)
 		v.limits(at.in("limits"), r.Limits)
-		if r.Kind == OCILayout {
+		if r.kind() == OCILayout {
 			v.layoutOnly(at, r)
 		}
 	}
@@ -92,7 +91,7 @@ func (v *validator) host(at place, r *Registry) {
 	case !v.required(at, "host", r.Host, allowed):
 	case layout && !filepath.IsAbs(path):
 		v.add(at, "host", quote(r.Host)+" is not an absolute path", allowed)
-	case layout && r.Kind != OCILayout && slices.Contains(kinds(), r.Kind):
+	case layout && r.kind() != OCILayout && slices.Contains(kinds(), r.Kind):
 		v.add(at, "kind", fmt.Sprintf("is %s, but the host is a directory", r.Kind), string(OCILayout))
 	case layout:
 	case r.Kind == OCILayout:
@@ -113,77 +112,6 @@ func validHost(s string) bool {
 	}
 	withPort := s != host && s != "["+host+"]"
 	return validHostname(host) && (!withPort || validPort(port))
-}
-
-// cloudSettings are the settings of a vendor's API that a kind knows.
-func cloudSettings(kind Kind) []string {
-	switch kind {
-	case Harbor:
-		return []string{"api"}
-	case Zot:
-		return []string{"storage"}
-	case Distribution:
-		return []string{"storage"}
-	case Quay, Nexus, Artifactory, GitLab:
-		return []string{"api", "cloud.project", "cloud.secret_file"}
-	case ECR:
-		return []string{"api", "cloud.region", "cloud.access_key", "cloud.secret_file", "cloud.config_file", "cloud.profile"}
-	case GAR:
-		return []string{"api", "cloud.project", "cloud.config_file"}
-	case ACR:
-		return []string{"api"}
-	case OCIR:
-		return []string{"api", "cloud.region", "cloud.compartment", "cloud.config_file", "cloud.profile"}
-	case SWR:
-		return []string{"api", "cloud.region", "cloud.project", "cloud.instance", "cloud.access_key", "cloud.secret_file"}
-	case TCR:
-		return []string{"api", "cloud.region", "cloud.instance", "cloud.access_key", "cloud.secret_file"}
-	}
-	return nil
-}
-
-// cloud refuses settings that the kind does not know, and pairs that are not
-// whole.
-func (v *validator) cloud(at place, r *Registry) {
-	if !slices.Contains(kinds(), r.Kind) {
-		return
-	}
-	known := cloudSettings(r.Kind)
-	c := &r.Cloud
-	for _, set := range []setting{
-		{"api", r.API}, {"cloud.region", c.Region}, {"cloud.project", c.Project}, {"cloud.instance", c.Instance},
-		{"cloud.compartment", c.Compartment}, {"cloud.access_key", c.AccessKey}, {"cloud.secret_file", c.SecretFile},
-		{"cloud.config_file", c.ConfigFile}, {"cloud.profile", c.Profile},
-	} {
-		if set.value != "" && !slices.Contains(known, set.field) {
-			allowed := strings.Join(slices.DeleteFunc(known, func(f string) bool { return f == "storage" }), ", ")
-			if allowed == "" {
-				allowed = "no " + set.field
-			}
-			v.add(at, set.field, "does nothing for kind "+string(r.Kind), allowed)
-		}
-	}
-	if c.AccessKey != "" && c.SecretFile == "" {
-		v.add(at, "cloud.secret_file", "is required with access_key", "the path of a file with the secret half")
-	}
-	v.api(at, r)
-}
-
-// api never repeats the URL, which might hold a password.
-func (v *validator) api(at place, r *Registry) {
-	if r.API == "" {
-		return
-	}
-	const allowed = "https://HOST[:PORT][/PATH], or http:// with insecure: true"
-	u, err := url.Parse(r.API)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		v.add(at, "api", "is not a URL of a server", allowed)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		v.add(at, "api", "has more than host and path", allowed)
-	case u.Scheme == "http" && !r.Insecure:
-		v.add(at, "api", "would send credentials over plain HTTP", allowed)
-	}
 }
 
 func (v *validator) storage(at place, r *Registry) {

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sealwright/sealwright/engine/policy"
 )
@@ -19,8 +20,12 @@ func (c *Config) Warnings() []Fault {
 		warn(c.root, "holds no policy: nothing will be signed", "")
 	}
 	for i := range c.Registries {
-		if r := &c.Registries[i]; r.Insecure && !r.loopback() {
-			warn(c.root.item("registries", i).in("insecure"), "sends credentials and images over plain HTTP to "+quote(r.Host), "TLS, or a loopback host")
+		r, at := &c.Registries[i], c.root.item("registries", i)
+		if r.Insecure && !r.loopback() {
+			warn(at.in("insecure"), "sends credentials and images over plain HTTP to "+quote(r.Host), "TLS, or a loopback host")
+		}
+		if lacks := r.lacks(); len(lacks) > 0 {
+			warn(at.in("kind"), fmt.Sprintf("auto lists %s as generic, because %s is not set", quote(r.Host), strings.Join(lacks, ", ")), "the settings of kind "+string(r.kind()))
 		}
 	}
 	for i := range c.Keys {
@@ -60,7 +65,7 @@ func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, probl
 	if !ok {
 		return
 	}
-	if r.Kind == OCILayout && p.Domain == "" {
+	if r.kind() == OCILayout && p.Domain == "" {
 		warn(at.in("domain"), fmt.Sprintf("is empty: what is signed in the directory of registry %s is called %s/REPOSITORY", quote(r.Name), r.Name), "the host that the images will be pulled from")
 	}
 	if problem, advice := untaggedProblem(r); problem != "" {
@@ -90,11 +95,38 @@ func cosignProblem(a policy.Algorithm) (problem, advice string) {
 
 // untaggedProblem says why untagged artifacts of r cannot be seen.
 func untaggedProblem(r *Registry) (problem, advice string) {
-	switch {
-	case r.Kind == Generic:
-		return fmt.Sprintf("untagged artifacts cannot be seen in registry %s: the OCI API does not list them", quote(r.Name)), "a kind that lists them, or no untagged"
-	case r.Kind == Distribution && r.Storage == "":
-		return fmt.Sprintf("untagged artifacts cannot be seen in registry %s without storage", quote(r.Name)), "storage: DIRECTORY, or no untagged"
+	const other = "a kind that lists them, or no untagged"
+	blind := "untagged artifacts cannot be seen in registry " + quote(r.Name)
+	if lacks := r.lacks(); len(lacks) > 0 {
+		return fmt.Sprintf("%s without %s", blind, strings.Join(lacks, ", ")), fmt.Sprintf("the settings of kind %s, or no untagged", r.kind())
+	}
+	switch r.kind() {
+	case Generic:
+		return blind + ": the OCI API does not list them", other
+	case Distribution, Zot:
+		if r.Storage == "" {
+			return blind + " without storage", "storage: DIRECTORY, or no untagged"
+		}
+	case Quay:
+		return blind + ": Quay lists tags, and soon deletes what has none", "no untagged"
+	case GitLab:
+		return blind + ": GitLab lists tags, and no artifact without one", "no untagged"
+	case TCR:
+		return blind + ": the API of Tencent Container Registry lists tags, and no artifact without one", "no untagged"
+	case Auto:
+		return fmt.Sprintf("whether untagged artifacts can be seen in registry %s is not known before it is asked what it is", quote(r.Name)), "the kind that sealwright doctor shows"
 	}
 	return "", ""
+}
+
+// lacks are the settings without which a registry of kind auto is not listed as
+// the kind that its host says it is.
+func (r *Registry) lacks() []string {
+	var fields []string
+	for _, n := range r.needs() {
+		if r.Kind == Auto && n.missing() {
+			fields = append(fields, n.field)
+		}
+	}
+	return fields
 }

@@ -49,6 +49,10 @@ func TestWarnings(t *testing.T) {
 		{"untagged", "", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r": the OCI API does not list them; allowed: a kind that lists them, or no untagged`},
 		{"untagged without storage", "kind: distribution", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r" without storage; allowed: storage: DIRECTORY, or no untagged`},
 		{"untagged with storage", "kind: distribution, storage: /srv", "", untagged, ""},
+		{"untagged in Harbor", "kind: harbor", "", untagged, ""},
+		{"untagged in zot", "kind: zot", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r" without storage; allowed: storage: DIRECTORY, or no untagged`},
+		{"untagged in Quay", "kind: quay, cloud: {secret_file: /s}", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r": Quay lists tags, and soon deletes what has none; allowed: no untagged`},
+		{"untagged, kind not known", "kind: auto", "", untagged, `policies[0].scope[0].untagged: whether untagged artifacts can be seen in registry "r" is not known before it is asked what it is; allowed: the kind that sealwright doctor shows`},
 		{"events", "", "", "trigger: {type: event_based}", "policies[0].trigger.type: event_based has no source of events in this build: the policy only runs when fired by hand; allowed: scheduled, to find what is new"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,6 +61,30 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("warnings (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestWarningsOfKnownHosts: a host whose name says its kind is taken for that,
+// unless what the kind needs is not set.
+func TestWarningsOfKnownHosts(t *testing.T) {
+	for host, want := range map[string]string{
+		"123456789012.dkr.ecr.eu-west-1.amazonaws.com": "",
+		"europe-west4-docker.pkg.dev":                  "",
+		"acme.azurecr.io":                              "",
+		"oci-layout:/srv/images":                       `policies[0].domain: is empty: what is signed in the directory of registry "r" is called r/REPOSITORY; allowed: the host that the images will be pulled from`,
+		"quay.io": `registries[0].kind: auto lists "quay.io" as generic, because cloud.secret_file is not set; allowed: the settings of kind quay` + "\n" +
+			`policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r" without cloud.secret_file; allowed: the settings of kind quay, or no untagged`,
+	} {
+		c := mustParse(t, "registries: [{name: r, host: '"+host+"', kind: auto}]\nkeys: [{name: k, uri: 'file:/k'}]\n"+
+			"policies: [{name: p, registry: r, key: k, trigger: {type: manual}, scope: [{repositories: a, untagged: true}]}]\n")
+		var got []string
+		for _, w := range c.Warnings() {
+			_, text, _ := strings.Cut(w.Error(), ": ")
+			got = append(got, text)
+		}
+		if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
+			t.Errorf("%s: warnings (-want +got):\n%s", host, diff)
+		}
 	}
 }
 

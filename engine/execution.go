@@ -287,7 +287,7 @@ func (r *run) refused() error {
 func (r *run) repository(ctx context.Context) error {
 	q := registry.Query{Repository: r.task.Repository, After: r.task.Cursor}
 	q.Tags = func(tag string) bool { return r.policy.match.Tag(r.task.Repository, tag) }
-	q.Untagged = r.policy.match.Untagged(r.task.Repository) && r.policy.place.registry.Untagged() == ""
+	q.Untagged = r.policy.match.Untagged(r.task.Repository)
 	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
 	listing, cancel := withoutDeadline(ctx)
 	defer cancel()

@@ -68,9 +68,6 @@ func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration,
 	}
 	v := &survey{bound: b, deadline: deadline, found: found,
 		sum: Coverage{Policy: b.Name, Registry: b.Registry, Requests: map[string]int64{}}}
-	if why := b.place.registry.Untagged(); b.WantsUntagged() && why != "" {
-		v.sum.Unseen = "untagged artifacts: " + why
-	}
 	ctx = budget.WithLane(ctx, budget.Live)
 	for repository, err := range b.place.registry.Repositories(ctx) {
 		if err != nil {
@@ -80,6 +77,10 @@ func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration,
 		if b.match.Repository(repository) {
 			v.repository(ctx, repository)
 		}
+	}
+	// Asked last, as some registries know it only once they were listed.
+	if why := b.place.registry.Untagged(); b.WantsUntagged() && why != "" {
+		v.sum.Unseen = "untagged artifacts: " + why
 	}
 	return v.sum, ctx.Err()
 }
@@ -102,7 +103,7 @@ func (v *survey) repository(ctx context.Context, repository string) {
 	v.digests, v.unsigned, v.missing = make(map[v1.Hash]bool), 0, make(map[policy.Format]int64)
 	q := registry.Query{Repository: repository,
 		Tags:     func(tag string) bool { return v.match.Tag(repository, tag) },
-		Untagged: v.match.Untagged(repository) && v.place.registry.Untagged() == ""}
+		Untagged: v.match.Untagged(repository)}
 	var inFlight sync.WaitGroup
 	slots := make(chan struct{}, v.place.concurrency)
 	for a, err := range v.place.registry.Artifacts(ctx, q) {

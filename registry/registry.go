@@ -48,7 +48,8 @@ type Query struct {
 	// Tags reports whether a tag is of interest, so that others cost no
 	// request. Nil: no tagged artifact is wanted.
 	Tags func(tag string) bool
-	// Untagged also asks for artifacts that no tag names.
+	// Untagged also asks for artifacts that no tag names. An Inventory that
+	// cannot see them (see Inventory.Untagged) takes no notice of it.
 	Untagged bool
 	// After is the Cursor of the last artifact that was dealt with. What comes
 	// before it is not looked at again, unless the artifact has gone and its
@@ -68,7 +69,8 @@ type Inventory interface {
 	// a zero Artifact ends the stream; an error with an Artifact concerns only
 	// that one (whose digest may be unknown), and the stream goes on.
 	Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error]
-	// Untagged returns "" when untagged artifacts can be seen, else why not.
+	// Untagged returns "" when untagged artifacts can be seen, else why not. Some
+	// inventories know it only once they were listed.
 	Untagged() string
 }
 
