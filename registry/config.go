@@ -57,7 +57,7 @@ type Config struct {
 	// Keychain has the credentials. Nil: anonymous.
 	Keychain authn.Keychain
 	// Storage is the registry's storage directory, where untagged manifests
-	// are found; for kind distribution. "": they cannot be seen.
+	// are found; for kinds distribution and zot. "": they cannot be seen.
 	Storage string
 	Limits  Limits
 	// API is the base URL of the registry's own API, where it is not at Host.
@@ -79,8 +79,8 @@ type Config struct {
 // on the kind; what is empty comes from the vendor's usual environment variables
 // and files.
 type Cloud struct {
-	Region      string // ecr, swr, tcr, ocir
-	Project     string // gar: project; swr: project id; gitlab: group or project path
+	Region      string // ecr, gar, swr, tcr, ocir
+	Project     string // gar: project; swr: project id; gitlab: group or project path; quay: namespace; nexus, artifactory: the repository that holds ours
 	Instance    string // swr: instance id; tcr: registry id
 	Compartment string // ocir: compartment OCID
 	AccessKey   string // ecr, swr, tcr: the public half
@@ -106,23 +106,44 @@ type Limits struct {
 // finds wrong with cfg is reported all at once.
 func Open(cfg Config) (Registry, error) {
 	switch cfg.Kind {
-	case KindGeneric:
-		client, err := NewClient(cfg)
-		if err != nil {
-			return nil, err
-		}
-		return &generic{Client: client}, nil
-	case KindDistribution:
-		return openDistribution(cfg)
 	case KindOCILayout:
 		return openLayouts(cfg)
-	case KindHarbor, KindZot, KindQuay, KindGAR, KindECR, KindACR, KindOCIR, KindSWR, KindTCR, KindNexus, KindArtifactory, KindGitLab:
-		return openListed(cfg)
+	case KindAuto:
+		if strings.HasPrefix(cfg.Host, layoutScheme) {
+			return openAutoLayouts(cfg)
+		}
+	case KindGeneric, KindDistribution, KindHarbor, KindZot, KindQuay, KindGAR, KindECR, KindACR, KindOCIR, KindSWR, KindTCR,
+		KindNexus, KindArtifactory, KindGitLab:
 	default:
 		return nil, fmt.Errorf("registry %s: kind: %q is none of %s", cfg.Name, cfg.Kind, strings.Join([]string{
-			KindGeneric, KindDistribution, KindHarbor, KindZot, KindGAR, KindECR, KindACR, KindOCIR, KindSWR,
+			KindGeneric, KindAuto, KindDistribution, KindHarbor, KindZot, KindGAR, KindECR, KindACR, KindOCIR, KindSWR,
 			KindQuay, KindTCR, KindNexus, KindArtifactory, KindGitLab, KindOCILayout,
 		}, ", "))
+	}
+	client, err := NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r, err := openOver(client, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", cfg.Name, err)
+	}
+	return r, nil
+}
+
+// openOver returns a client's registry of a kind. It sends no request.
+func openOver(client *Client, cfg Config) (Registry, error) {
+	switch cfg.Kind {
+	case KindAuto:
+		return openAuto(client, cfg)
+	case KindGeneric:
+		return &generic{Client: client}, nil
+	case KindDistribution:
+		return openDistribution(client, cfg)
+	case KindZot:
+		return openZot(client, cfg)
+	default:
+		return openListed(client, cfg)
 	}
 }
 

@@ -18,17 +18,14 @@ type distribution struct {
 
 var _ Registry = (*distribution)(nil)
 
-func openDistribution(cfg Config) (Registry, error) {
-	client, err := NewClient(cfg)
-	if err != nil {
-		return nil, err
-	}
+func openDistribution(client *Client, cfg Config) (Registry, error) {
 	d := &distribution{generic: generic{Client: client}, scans: newScans()}
 	if cfg.Storage == "" {
 		return d, nil
 	}
+	var err error
 	if d.storage, err = openStorage(cfg.Storage); err != nil {
-		return nil, fmt.Errorf("registry %s: storage: %w", cfg.Name, err)
+		return nil, fmt.Errorf("storage: %w", err)
 	}
 	return d, nil
 }

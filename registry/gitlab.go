@@ -67,7 +67,7 @@ func gitlabEndpoint(cfg Config) (string, error) {
 	switch {
 	case cfg.API != "":
 		return "", nil
-	case cfg.Host == gitlabHost:
+	case strings.EqualFold(cfg.Host, gitlabHost):
 		return "https://gitlab.com", nil
 	case port:
 		return "https://" + host, nil

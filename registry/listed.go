@@ -82,15 +82,9 @@ type nature struct {
 // maxNatures is how many manifests' natures are remembered.
 const maxNatures = 1 << 16
 
-// openListed opens a registry of a kind that has a listing of its own.
-func openListed(cfg Config) (Registry, error) {
-	if cfg.Kind == KindZot {
-		return openZot(cfg)
-	}
-	client, err := NewClient(cfg)
-	if err != nil {
-		return nil, err
-	}
+// openListed returns a client's registry of a kind that has a listing of its
+// own. It sends no request, and changes the client's login only if it succeeds.
+func openListed(client *Client, cfg Config) (Registry, error) {
 	open, ok := map[string]func(*Client, Config) (manifestLister, error){
 		KindHarbor: openHarbor, KindQuay: openQuay,
 		KindECR: openECR, KindGAR: openGAR, KindACR: openACR,
@@ -98,11 +92,11 @@ func openListed(cfg Config) (Registry, error) {
 		KindNexus: openNexus, KindArtifactory: openArtifactory, KindGitLab: openGitLab,
 	}[cfg.Kind]
 	if !ok {
-		return nil, fmt.Errorf("registry %s: kind %s: %w", cfg.Name, cfg.Kind, ErrUnsupported)
+		return nil, fmt.Errorf("kind %s: %w", cfg.Kind, ErrUnsupported)
 	}
 	lister, err := open(client, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("registry %s: %w", cfg.Name, err)
+		return nil, err
 	}
 	return newListed(client, lister), nil
 }

@@ -284,7 +284,7 @@ func TestListedRepositories(t *testing.T) {
 		got = append(got, repository)
 	}
 	want(t, got, []string{"app"}, "repositories")
-	if _, err := openListed(Config{Name: "x", Host: "registry.example.com", Kind: "other"}); !errors.Is(err, ErrUnsupported) {
+	if _, err := openListed(nil, Config{Name: "x", Host: "registry.example.com", Kind: "other"}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("a kind that is not listed: %v", err)
 	}
 }

@@ -75,7 +75,7 @@ func ocirEndpoint(cfg Config) (string, error) {
 		return "", nil
 	}
 	name := cfg.Cloud.Region
-	if m := ocirHost.FindStringSubmatch(cfg.Host); name == "" && m != nil {
+	if m := ocirHost.FindStringSubmatch(strings.ToLower(cfg.Host)); name == "" && m != nil {
 		name = m[1]
 	}
 	region := common.StringToRegion(name)

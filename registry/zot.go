@@ -27,19 +27,16 @@ var (
 	_ TagLister = (*zot)(nil)
 )
 
-// openZot opens a registry of kind zot. It is no manifestLister, as neither zot's
-// search nor its storage lists all that there is.
-func openZot(cfg Config) (Registry, error) {
-	client, err := NewClient(cfg)
-	if err != nil {
-		return nil, err
-	}
+// openZot returns a client's registry of kind zot. It is no manifestLister, as
+// neither zot's search nor its storage lists all that there is.
+func openZot(client *Client, cfg Config) (Registry, error) {
 	z := &zot{Client: client, search: newZotSearch(client)}
 	if cfg.Storage == "" {
 		return z, nil
 	}
+	var err error
 	if z.storage, err = openZotStorage(cfg); err != nil {
-		return nil, fmt.Errorf("registry %s: storage: %w", cfg.Name, err)
+		return nil, fmt.Errorf("storage: %w", err)
 	}
 	return z, nil
 }

@@ -3,6 +3,7 @@ package registrytest
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -46,6 +47,9 @@ func NewHarbor(t testing.TB) *Harbor {
 		case strings.HasPrefix(r.URL.Path, "/v2/"):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+h.Host+`/service/token",service="harbor-registry"`)
 			harborError(w, http.StatusUnauthorized, "UNAUTHORIZED", "unauthorized to access repository")
+		case r.URL.Path == "/api/v2.0/ping": // of anybody
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = io.WriteString(w, "Pong")
 		case !authorised:
 			harborError(w, http.StatusUnauthorized, "UNAUTHORIZED", "unauthorized")
 		case r.URL.Path == "/service/token":

@@ -43,6 +43,8 @@ func NewZot(t testing.TB) *Zot {
 			catalogPage(w, r, z.Contents.Repositories())
 		case kind == "tags" && last == "list":
 			z.tags(w, r, repository)
+		case r.URL.Path == "/v2/_oci/ext/discover":
+			z.extensions(w)
 		case r.URL.Path == "/v2/_zot/ext/search":
 			z.search(w, r)
 		default:
@@ -55,6 +57,18 @@ func NewZot(t testing.TB) *Zot {
 		}
 	})
 	return z
+}
+
+// extensions lists zot's own, or none if none is enabled.
+func (z *Zot) extensions(w http.ResponseWriter) {
+	list := []map[string]any{}
+	if z.Search {
+		list = append(list, map[string]any{
+			"name": "_zot", "url": "https://github.com/project-zot/zot/blob/v2.1.20/pkg/extensions/_zot.md",
+			"description": "zot registry extensions", "endpoints": []string{"/v2/_zot/ext/search"},
+		})
+	}
+	respond(w, http.StatusOK, map[string]any{"extensions": list})
 }
 
 // tags lists tags as zot does: nothing behind a tag that is not there.
