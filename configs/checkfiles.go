@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -24,7 +26,7 @@ func (c *Config) CheckFiles() error {
 		r, at := &c.Registries[i], c.root.item("registries", i)
 		check(at, "host", directoryProblem(r.Layout()), "an OCI image layout")
 		check(at, "storage", directoryProblem(r.Storage), "the root directory of a distribution registry")
-		check(at, "auth.docker_config", fileProblem(r.Auth.DockerConfig), "a Docker config.json")
+		check(at, "auth.docker_config", dockerConfigProblem(r.Auth.DockerConfig), "a Docker config.json, a pull secret of Kubernetes, or a directory with .dockerconfigjson or .dockercfg")
 		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), privateFileAllowed)
 		check(at, "cloud.secret_file", secretProblem(r.Cloud.SecretFile), privateFileAllowed)
 		check(at, "cloud.config_file", secretProblem(r.Cloud.ConfigFile), privateFileAllowed)
@@ -93,6 +95,19 @@ func fileProblem(path string) string {
 	}
 	_ = f.Close() // It was only opened.
 	return ""
+}
+
+// dockerConfigProblem also takes a directory, as pull secrets are mounted.
+func dockerConfigProblem(path string) string {
+	if info, err := os.Stat(path); path == "" || err != nil || !info.IsDir() {
+		return fileProblem(path)
+	}
+	for _, name := range []string{".dockerconfigjson", ".dockercfg"} {
+		if problem := fileProblem(filepath.Join(path, name)); !strings.HasSuffix(problem, " does not exist") {
+			return problem
+		}
+	}
+	return path + " is a directory without .dockerconfigjson or .dockercfg"
 }
 
 func directoryProblem(path string) string {

@@ -77,7 +77,7 @@ func TestCheckFilesReportsEverything(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	const secret = "; allowed: a readable file with permissions 0600 or narrower, or 0440 if it is root's\n"
-	want := strings.ReplaceAll("DIR/main.yaml:2: registries[0].auth.docker_config: DIR/docker.json does not exist; allowed: a Docker config.json\n"+
+	want := strings.ReplaceAll("DIR/main.yaml:2: registries[0].auth.docker_config: DIR/docker.json does not exist; allowed: a Docker config.json, a pull secret of Kubernetes, or a directory with .dockerconfigjson or .dockercfg\n"+
 		"DIR/main.yaml:3: registries[1].storage: DIR/data does not exist; allowed: the root directory of a distribution registry\n"+
 		"DIR/main.yaml:3: registries[1].auth.password_file: DIR/b.password does not exist"+secret+
 		"DIR/main.yaml:4: registries[2].host: DIR/images does not exist; allowed: an OCI image layout\n"+
@@ -121,6 +121,25 @@ func TestCheckFilesWantsTheRightSort(t *testing.T) {
 	for _, want := range []string{dir + "/a.key is not a regular file", dir + "/data is not a directory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %s", err, want)
+		}
+	}
+}
+
+// TestCheckFilesTakesMountedPullSecrets: the directory is enough, if one of the
+// two files is in it.
+func TestCheckFilesTakesMountedPullSecrets(t *testing.T) {
+	t.Setenv("SEALWRIGHT_TEST_PASSWORD", "secret")
+	for file, want := range map[string]string{
+		".dockerconfigjson": "", ".dockercfg": "",
+		"config.json": "docker.json is a directory without .dockerconfigjson or .dockercfg",
+	} {
+		contents := allFiles()
+		delete(contents, "docker.json")
+		contents["docker.json/"+file] = "{}"
+		c, _ := loadFiles(t, contents)
+		err := c.CheckFiles()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", file, err, want)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func openACR(client *Client, cfg Config) (manifestLister, error) {
 		if err != nil {
 			return nil, err
 		}
-		client.auth.keychain = newCloudKeychain(login.registryLogin)
+		client.auth.keychain = newCloudKeychain("Entra ID credentials of the environment, exchanged for a token of the registry", login.registryLogin)
 	}
 	return &acrLister{client}, nil
 }

@@ -15,10 +15,18 @@ import (
 
 // A Detector is a registry of kind auto, which finds out its kind.
 type Detector interface {
-	// Detected returns the kind as which the registry is listed, and because of
-	// what, for people. It asks the registry if that is not known yet. An error
-	// means that it is not known now, and is asked again next time.
-	Detected(ctx context.Context) (kind, because string, err error)
+	// Detected asks the registry of which kind it is if that is not known yet. An
+	// error means that it is not known now, and is asked again next time.
+	Detected(ctx context.Context) (Detection, error)
+}
+
+// A Detection is what a registry was found to be.
+type Detection struct {
+	Kind    string // as which it is listed
+	Because string // of what, for people
+	// Lacks says why it is listed as generic though it looks like another kind;
+	// "" if it does not.
+	Lacks string
 }
 
 // An auto is a registry that finds out its kind: from the host's name when it is
@@ -42,8 +50,7 @@ var (
 // A detected registry is one of the kind that it was found to be.
 type detected struct {
 	Registry
-	kind, because string
-	lacks         string // why it is listed as generic though it looks like another kind
+	Detection
 }
 
 func openAuto(client *Client, cfg Config) (*auto, error) {
@@ -61,7 +68,7 @@ func openAuto(client *Client, cfg Config) (*auto, error) {
 // configured is not enough for that kind, it is listed as a generic one; Untagged
 // and Detected say so.
 func (a *auto) as(f finding) (*detected, error) {
-	d := &detected{kind: f.kind, because: f.because}
+	d := &detected{Detection: Detection{Kind: f.kind, Because: f.because}}
 	cfg := a.config
 	cfg.Kind = f.kind
 	var err error
@@ -72,9 +79,8 @@ func (a *auto) as(f finding) (*detected, error) {
 	if cfg.Cloud.ConfigFile != "" && errors.As(err, &file) {
 		return nil, err // what is configured may be there next time
 	}
-	d.kind, d.Registry = KindGeneric, &generic{Client: a.Client}
-	d.lacks = fmt.Sprintf("looks like %s, which cannot be used as it is configured (%s)", f.kind, strings.ReplaceAll(err.Error(), "\n", "; "))
-	d.because = f.because + ", but it " + d.lacks
+	d.Kind, d.Registry = KindGeneric, &generic{Client: a.Client}
+	d.Lacks = fmt.Sprintf("looks like %s, which cannot be used as it is configured (%s)", f.kind, strings.ReplaceAll(err.Error(), "\n", "; "))
 	return d, nil
 }
 
@@ -115,12 +121,12 @@ func (a *auto) detect(ctx context.Context) (*detected, error) {
 }
 
 // Detected implements Detector.
-func (a *auto) Detected(ctx context.Context) (kind, because string, err error) {
+func (a *auto) Detected(ctx context.Context) (Detection, error) {
 	d, err := a.detect(ctx)
 	if err != nil {
-		return "", "", err
+		return Detection{}, err
 	}
-	return d.kind, d.because, nil
+	return d.Detection, nil
 }
 
 // Repositories implements Inventory.
@@ -169,8 +175,8 @@ func (a *auto) Untagged() string {
 	switch {
 	case d == nil:
 		return "the registry has not been asked yet of which kind it is"
-	case d.lacks != "":
-		return "it " + d.lacks + "; as generic, " + d.Registry.Untagged()
+	case d.Lacks != "":
+		return "it " + d.Lacks + "; as generic, " + d.Registry.Untagged()
 	}
 	return d.Registry.Untagged()
 }
@@ -191,6 +197,6 @@ func openAutoLayouts(cfg Config) (Registry, error) {
 }
 
 // Detected implements Detector.
-func (autoLayouts) Detected(context.Context) (kind, because string, err error) {
-	return KindOCILayout, "the host is a directory", nil
+func (autoLayouts) Detected(context.Context) (Detection, error) {
+	return Detection{Kind: KindOCILayout, Because: "the host is a directory"}, nil
 }

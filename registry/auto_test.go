@@ -27,11 +27,11 @@ func autoConfig(host string) Config {
 func detectedAs(t *testing.T, cfg Config) (r Registry, kind, because string) {
 	t.Helper()
 	r = open(t, cfg)
-	kind, because, err := r.(Detector).Detected(t.Context())
+	d, err := r.(Detector).Detected(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, kind, because
+	return r, d.Kind, d.Because
 }
 
 func TestAutoKnowsHosts(t *testing.T) {
@@ -123,7 +123,7 @@ func TestAutoAsks(t *testing.T) {
 		"quay": {host: quay.Host, kind: KindQuay, because: `/api/v1/discovery describes the API of "Quay Frontend"`, untagged: "Quay lists tags", questions: 2,
 			cfg: func(c Config) Config { c.Cloud.Secret = token; return c }},
 		"quay without a token": {host: quay.Host, kind: KindGeneric, untagged: "looks like quay, which cannot be used as it is configured (cloud.secret_file: want", questions: 2,
-			because: "/api/v1/discovery describes the API of \"Quay Frontend\", but it looks like quay"},
+			because: `/api/v1/discovery describes the API of "Quay Frontend"`},
 		"zot": {host: zot.Host, kind: KindZot, because: "/v2/_oci/ext/discover lists the extension _zot", untagged: "zot's search", questions: 3},
 		"artifactory": {host: naming(t, "X-JFrog-Version", "Artifactory/7.104.6 80406900"), kind: KindArtifactory, because: `it calls itself "Artifactory/7.104.6 80406900"`, questions: 1,
 			cfg: func(c Config) Config { c.Cloud.Project = "docker-local"; return c }},
@@ -146,15 +146,15 @@ func TestAutoAsks(t *testing.T) {
 			if r.Untagged() == "" {
 				t.Error("untagged artifacts are said to be seen before it is known")
 			}
-			kind, because, err := r.(Detector).Detected(t.Context())
-			if err != nil || kind != c.kind || !strings.Contains(because, c.because) {
-				t.Errorf("%q because %q, want %q because %q: %v", kind, because, c.kind, c.because, err)
+			d, err := r.(Detector).Detected(t.Context())
+			if err != nil || d.Kind != c.kind || !strings.Contains(d.Because, c.because) || (d.Lacks != "") != strings.Contains(c.untagged, "looks like") {
+				t.Errorf("%+v, want %q because %q: %v", d, c.kind, c.because, err)
 			}
 			if said := r.Untagged(); c.untagged == "" && said != "" || !strings.Contains(said, c.untagged) {
 				t.Errorf("untagged: %q, want %q", said, c.untagged)
 			}
 			want(t, r.Requests().Total(), c.questions, "requests to find it out")
-			if _, _, err := r.(Detector).Detected(t.Context()); err != nil || r.Requests().Total() != c.questions {
+			if _, err := r.(Detector).Detected(t.Context()); err != nil || r.Requests().Total() != c.questions {
 				t.Errorf("asked again: %d requests, %v", r.Requests().Total(), err)
 			}
 		})
@@ -269,8 +269,8 @@ func TestAutoFailsClosed(t *testing.T) {
 				t.Error("untagged artifacts are said to be seen")
 			}
 			h.Intercept(nil)
-			if kind, _, err := r.(Detector).Detected(t.Context()); kind != KindHarbor || err != nil {
-				t.Errorf("asked again: %q, %v", kind, err)
+			if d, err := r.(Detector).Detected(t.Context()); d.Kind != KindHarbor || err != nil {
+				t.Errorf("asked again: %+v, %v", d, err)
 			}
 		})
 	}
@@ -297,7 +297,7 @@ func TestAutoAsksOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				if _, _, err := r.(Detector).Detected(t.Context()); err != nil {
+				if _, err := r.(Detector).Detected(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})

@@ -23,8 +23,9 @@ import (
 // again before they end or when they were refused. It is safe for concurrent
 // use.
 type cloudKeychain struct {
-	get cloudLogin
-	now func() time.Time
+	get  cloudLogin
+	name string // where they come from
+	now  func() time.Time
 
 	turns   turn.Order
 	mu      sync.Mutex
@@ -38,8 +39,8 @@ type cloudLogin func(ctx context.Context, anew bool) (config authn.AuthConfig, e
 
 var _ authn.ContextKeychain = (*cloudKeychain)(nil)
 
-func newCloudKeychain(get cloudLogin) *cloudKeychain {
-	return &cloudKeychain{get: get, now: time.Now}
+func newCloudKeychain(name string, get cloudLogin) *cloudKeychain {
+	return &cloudKeychain{get: get, name: name, now: time.Now}
 }
 
 // Resolve implements authn.Keychain.

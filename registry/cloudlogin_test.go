@@ -72,7 +72,7 @@ func cloudSecret(text string) func() ([]byte, error) {
 
 func TestCloudKeychainAsksOnceForAll(t *testing.T) {
 	var asked atomic.Int64
-	k := newCloudKeychain(func(context.Context, bool) (authn.AuthConfig, time.Time, error) {
+	k := newCloudKeychain("a cloud", func(context.Context, bool) (authn.AuthConfig, time.Time, error) {
 		asked.Add(1)
 		return authn.AuthConfig{Username: "u", Password: "p"}, time.Time{}, nil
 	})
@@ -91,7 +91,7 @@ func TestCloudKeychainAsksOnceForAll(t *testing.T) {
 func TestCloudKeychainRenewsInTimeAndWhenRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []bool
-		k := newCloudKeychain(func(_ context.Context, anew bool) (authn.AuthConfig, time.Time, error) {
+		k := newCloudKeychain("a cloud", func(_ context.Context, anew bool) (authn.AuthConfig, time.Time, error) {
 			asked = append(asked, anew)
 			return authn.AuthConfig{Password: fmt.Sprint(len(asked))}, time.Now().Add(time.Hour), nil
 		})
@@ -120,7 +120,7 @@ func TestCloudKeychainRenewsInTimeAndWhenRefused(t *testing.T) {
 func TestCloudKeychainRemembersNoFailure(t *testing.T) {
 	failure := errors.New("tested")
 	fails := true
-	k := newCloudKeychain(func(context.Context, bool) (authn.AuthConfig, time.Time, error) {
+	k := newCloudKeychain("a cloud", func(context.Context, bool) (authn.AuthConfig, time.Time, error) {
 		if fails {
 			return authn.AuthConfig{}, time.Time{}, failure
 		}

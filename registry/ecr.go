@@ -20,7 +20,7 @@ func openECR(client *Client, cfg Config) (manifestLister, error) {
 		return nil, err
 	}
 	if anonymous(cfg.Keychain) {
-		client.auth.keychain = newCloudKeychain(api.registryLogin)
+		client.auth.keychain = newCloudKeychain(api.login.name()+", exchanged for a password of the registry", api.registryLogin)
 	}
 	return &ecrLister{api}, nil
 }

@@ -34,7 +34,7 @@ func openGAR(client *Client, cfg Config) (manifestLister, error) {
 		return nil, err
 	}
 	if anonymous(cfg.Keychain) {
-		client.auth.keychain = newCloudKeychain(api.login.registryLogin)
+		client.auth.keychain = newCloudKeychain(api.login.name()+", exchanged for an access token", api.login.registryLogin)
 	}
 	return &garLister{client: client, api: api}, nil
 }

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -51,8 +53,13 @@ func (k staticKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 // order, as the docker CLI does. The keys of auths may also name a
 // repository's parents ("host/team"), as podman's do; the longest counts.
 //
-// The file is read anew whenever credentials are asked for, so that rotated
-// ones are found. Helpers (docker-credential-NAME on PATH) are run with the
+// The file may be a pull secret of Kubernetes: .dockerconfigjson, which has the
+// same shape, or .dockercfg, which has the entries of auths alone and is told by
+// that name. If path is a directory, as such a secret is mounted, the file is the
+// one of these two that is in it.
+//
+// The file is looked for and read anew whenever credentials are asked for, so
+// that rotated ones are found. Helpers (docker-credential-NAME on PATH) are run with the
 // caller's context and at most 30 seconds.
 func DockerConfig(path string) (authn.Keychain, error) {
 	k := dockerKeychain{path: path}
@@ -106,23 +113,56 @@ func (k dockerKeychain) ResolveContext(ctx context.Context, target authn.Resourc
 	return authn.FromConfig(config), nil
 }
 
+// The files of Kubernetes' pull secrets, of types kubernetes.io/dockerconfigjson
+// and kubernetes.io/dockercfg.
+const (
+	pullSecret       = ".dockerconfigjson" //nolint:gosec // a name
+	legacyPullSecret = ".dockercfg"
+)
+
+// file returns the file that is read.
+func (k dockerKeychain) file() (string, error) {
+	info, err := os.Stat(k.path)
+	if err != nil {
+		return "", fmt.Errorf("docker configuration: %w", err)
+	}
+	if !info.IsDir() {
+		return k.path, nil
+	}
+	for _, name := range []string{pullSecret, legacyPullSecret} {
+		file := filepath.Join(k.path, name)
+		if _, err := os.Stat(file); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return file, nil // what is wrong with it, reading it says
+		}
+	}
+	return "", fmt.Errorf("docker configuration: directory %s has neither %s nor %s", k.path, pullSecret, legacyPullSecret)
+}
+
 // read never quotes the file's content: it is full of secrets.
 func (k dockerKeychain) read() (dockerFile, error) {
 	var file dockerFile
-	f, err := os.Open(k.path)
+	path, err := k.file()
+	if err != nil {
+		return file, err
+	}
+	f, err := os.Open(path) //nolint:gosec // the operator names it
 	if err != nil {
 		return file, fmt.Errorf("docker configuration: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	raw, err := io.ReadAll(io.LimitReader(f, maxDockerConfig+1))
 	if err != nil {
-		return file, fmt.Errorf("docker configuration %s: %w", k.path, err)
+		return file, fmt.Errorf("docker configuration %s: %w", path, err)
 	}
 	if len(raw) > maxDockerConfig {
-		return file, fmt.Errorf("docker configuration %s: more than %d bytes: %w", k.path, maxDockerConfig, ErrTooLarge)
+		return file, fmt.Errorf("docker configuration %s: more than %d bytes: %w", path, maxDockerConfig, ErrTooLarge)
 	}
-	if err := json.Unmarshal(raw, &file); err != nil {
-		return file, fmt.Errorf("docker configuration %s: not the JSON it should be: %s", k.path, jsonFault(err))
+	var into any = &file
+	if filepath.Base(path) == legacyPullSecret {
+		into = &file.Auths
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return file, fmt.Errorf("docker configuration %s: not the JSON it should be: %s", path, jsonFault(err))
 	}
 	return file, nil
 }

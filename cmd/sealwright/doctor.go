@@ -13,7 +13,6 @@ import (
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/kms"
-	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/signature"
 )
 
@@ -22,9 +21,9 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Probe every registry, key, timestamp authority and transparency log",
 		Long: `Ask every registry, key, timestamp authority and transparency log of the
-configuration what it can do, and say what will be used: the catalog, paging and
-referrers of registries, a signature over a random message by every key, the
-expiry of certificates, a timestamp, the checkpoint of a log. Nothing is written
+configuration what it can do, and say what will be used: the kind of registries
+and how they are logged in to and listed, a signature over a random message by
+every key, the expiry of certificates, a timestamp, the checkpoint of a log. Nothing is written
 to a registry or log; every key is used once.
 
 Exit code 0 only if nothing failed.`,
@@ -95,89 +94,6 @@ func (d *doctor) run(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// registry probes what a registry lists and how it keeps referrers.
-func (d *doctor) registry(ctx context.Context, c *configs.Registry) {
-	subject := "registry " + c.Name
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	opened, err := d.opener.registry(*c)
-	if err != nil {
-		d.add(subject, "open", broken, err.Error(), "nothing")
-		return
-	}
-	r := opened.place.Registry()
-	repository, ok := d.catalog(ctx, subject, r)
-	if !ok {
-		return
-	}
-	why := r.Untagged()
-	switch {
-	case why == "":
-		d.add(subject, "untagged", fine, "can be seen", "signed where a policy covers them")
-	case d.wantsUntagged(c.Name):
-		d.add(subject, "untagged", warning, why, "a policy covers them, and they stay unsigned")
-	default:
-		d.add(subject, "untagged", fine, why, "no policy covers them")
-	}
-	if repository == "" {
-		return
-	}
-	d.tags(ctx, subject, r, repository)
-	d.referrers(ctx, subject, r, repository)
-	d.add(subject, "limits", fine, fmt.Sprintf("%d requests sent for this", r.Requests().Total()),
-		fmt.Sprintf("at most %g requests a second, %d at once", c.Limits.RequestsPerSecond, c.Limits.Concurrency))
-}
-
-// catalog returns the first repository; false if none can be listed.
-func (d *doctor) catalog(ctx context.Context, subject string, r registry.Registry) (string, bool) {
-	for repository, err := range r.Repositories(ctx) {
-		if err != nil {
-			d.add(subject, "catalog", broken, err.Error(), "no policy of this registry can run")
-			return "", false
-		}
-		d.add(subject, "catalog", fine, "lists repositories", "")
-		return repository, true
-	}
-	d.add(subject, "catalog", warning, "lists no repository", "nothing to sign, or the account sees nothing")
-	return "", true
-}
-
-// tags reads tags of one repository.
-func (d *doctor) tags(ctx context.Context, subject string, r registry.Registry, repository string) {
-	all := func(string) bool { return true }
-	for a, err := range r.Artifacts(ctx, registry.Query{Repository: repository, Tags: all}) {
-		if err != nil {
-			d.add(subject, "tags", broken, err.Error(), "its artifacts stay unsigned")
-			return
-		}
-		d.add(subject, "tags", fine, fmt.Sprintf("%s:%s is %s", repository, strings.Join(a.Tags, ","), short(a.Digest.String())), "")
-		return
-	}
-	d.add(subject, "tags", fine, repository+" has none", "")
-}
-
-func (d *doctor) referrers(ctx context.Context, subject string, r registry.Registry, repository string) {
-	c, err := registry.NewReferrers(r).Capability(ctx, repository)
-	if err != nil {
-		d.add(subject, "referrers", broken, err.Error(), "formats bundle and notation cannot be used")
-		return
-	}
-	used := "bundle and notation signatures are listed in an index under the tag sha256-DIGEST"
-	if c.API {
-		used = "bundle and notation signatures are listed by the registry"
-	}
-	d.add(subject, "referrers", fine, c.String()+": "+c.Reason, used)
-}
-
-func (d *doctor) wantsUntagged(name string) bool {
-	for i := range d.config.Policies {
-		if p := &d.config.Policies[i]; p.Registry == name && p.IsEnabled() && p.WantsUntagged() {
-			return true
-		}
-	}
-	return false
 }
 
 // key has a key sign a message that means nothing.
