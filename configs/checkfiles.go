@@ -30,6 +30,7 @@ func (c *Config) CheckFiles() error {
 		check(at, "auth.password_file", secretProblem(r.Auth.PasswordFile), privateFileAllowed)
 		check(at, "cloud.secret_file", secretProblem(r.Cloud.SecretFile), privateFileAllowed)
 		check(at, "cloud.config_file", secretProblem(r.Cloud.ConfigFile), privateFileAllowed)
+		check(at, "events.secret_file", secretProblem(r.Events.SecretFile), privateFileAllowed)
 	}
 	for i := range c.KeyStores {
 		s, at := &c.KeyStores[i], c.root.item("key_stores", i)
@@ -59,6 +60,8 @@ func (c *Config) CheckFiles() error {
 			check(at.in("versions"), id, secretProblem(filePath(k.Versions[id])), privateFileAllowed)
 		}
 	}
+	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
+	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
 	return faults.asError()
 }
 

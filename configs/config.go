@@ -33,10 +33,18 @@ type Config struct {
 	// State is where the journal is kept: a directory, for embedded SQLite, or a
 	// postgres:// URL without a password. Default /var/lib/sealwright.
 	State string `yaml:"state,omitempty"`
-	// Listen is the address of the HTTP API, HOST:PORT. Empty means that only the
-	// control socket in the state directory is served.
+	// Remember is how long a verified signature is believed without asking the
+	// registry again: a duration in hours or days, 1h to 90d, or 0 for never.
+	// Default 8d.
+	Remember string `yaml:"remember,omitempty"`
+	// DriftScan is when everything that is remembered is verified again, and
+	// signed again where its signature was lost: six cron fields in UTC, or never.
+	// Default "0 0 3 * * 0", Sundays at 03:00.
+	DriftScan string `yaml:"drift_scan,omitempty"`
+	// Listen is the address at which events are received, HOST:PORT. Empty means
+	// that only the control socket in the state directory is served.
 	Listen string `yaml:"listen,omitempty"`
-	// TLS is the certificate of the HTTP API.
+	// TLS is the certificate for it, required unless it is a loopback address.
 	TLS TLS `yaml:"tls,omitempty"`
 	// Instances are what vendor APIs call the registries.
 	Instances []Instance `yaml:"instances,omitempty"`
@@ -69,6 +77,8 @@ type Registry struct {
 	Auth Auth `yaml:"auth,omitempty"`
 	// Limits bound the load that is put on the host.
 	Limits Limits `yaml:"limits,omitempty"`
+	// Events says how the registry tells what was pushed.
+	Events Events `yaml:"events,omitempty"`
 }
 
 func (r *Registry) setDefaults() { r.Kind = DefaultKind; r.Limits.setDefaults() }
@@ -230,7 +240,9 @@ const (
 	Admin    Role = "admin"
 )
 
-func (c *Config) setDefaults() { c.State = DefaultState }
+func (c *Config) setDefaults() {
+	c.State, c.Remember, c.DriftScan = DefaultState, DefaultRemember, DefaultDriftScan
+}
 
 // Registry returns the registry of that name.
 func (c *Config) Registry(name string) (*Registry, bool) {

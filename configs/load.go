@@ -222,7 +222,7 @@ func (c *Config) resolvePaths(directory string) {
 	resolve(&c.TLS.CertFile, &c.TLS.KeyFile)
 	for i := range c.Registries {
 		r := &c.Registries[i]
-		resolve(&r.Storage, &r.Auth.DockerConfig, &r.Auth.PasswordFile, &r.Cloud.SecretFile, &r.Cloud.ConfigFile)
+		resolve(&r.Storage, &r.Auth.DockerConfig, &r.Auth.PasswordFile, &r.Cloud.SecretFile, &r.Cloud.ConfigFile, &r.Events.SecretFile)
 	}
 	for i := range c.KeyStores {
 		s := &c.KeyStores[i]

@@ -86,7 +86,7 @@ func TestParseFull(t *testing.T) {
 				Index: policy.IndexBoth, Key: "archive",
 			},
 		},
-		State: "/var/lib/sealwright",
+		State: "/var/lib/sealwright", Remember: DefaultRemember, DriftScan: DefaultDriftScan,
 	}
 	got := *c
 	got.root, got.policies, got.notes = want.root, want.policies, want.notes

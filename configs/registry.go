@@ -78,6 +78,7 @@ func (v *validator) registries() {
 		v.auth(at.in("auth"), r.Auth)
 		v.cloud(at, r)
 		v.limits(at.in("limits"), r.Limits)
+		v.events(at.in("events"), r)
 		if r.kind() == OCILayout {
 			v.layoutOnly(at, r)
 		}

@@ -58,6 +58,7 @@ func wordSchema(t reflect.Type) *generator.Schema {
 	words := map[reflect.Type][]string{
 		reflect.TypeFor[Kind]():               strings.Split(join(kinds()), ", "),
 		reflect.TypeFor[StoreKind]():          strings.Split(join(storeKinds()), ", "),
+		reflect.TypeFor[EventSource]():        strings.Split(join(eventSources()), ", "),
 		reflect.TypeFor[Role]():               strings.Split(join(roles()), ", "),
 		reflect.TypeFor[policy.TriggerType](): policy.TriggerTypes,
 		reflect.TypeFor[policy.IndexMode]():   policy.IndexModes,

@@ -2,7 +2,6 @@ package configs
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -158,6 +157,7 @@ func (v *validator) validate() {
 	v.state(c.State)
 	v.listen(c.Listen)
 	v.tls(c.TLS)
+	v.upkeep(c)
 	v.instances()
 	v.access()
 }
@@ -235,29 +235,6 @@ func (v *validator) state(state string) {
 func hasPassword(u *url.URL) bool {
 	_, inline := u.User.Password()
 	return inline || u.Query().Has("password") || u.Query().Has("sslpassword")
-}
-
-func (v *validator) listen(address string) {
-	if address == "" {
-		return
-	}
-	const allowed = "HOST:PORT, or empty for the control socket only"
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || !validPort(port) || host != "" && !validHostname(host) {
-		v.add(v.config.root, "listen", quote(address)+" is not an address", allowed)
-		return
-	}
-	v.add(v.config.root, "listen", notInBuild, "empty")
-}
-
-func (v *validator) tls(t TLS) {
-	if t == (TLS{}) {
-		return
-	}
-	at := v.config.root.in("tls")
-	v.required(at, "cert_file", t.CertFile, "the path of a PEM file, together with key_file")
-	v.required(at, "key_file", t.KeyFile, "the path of a PEM file, together with cert_file")
-	v.add(at, "", notInBuild, "no tls")
 }
 
 // quote quotes a value for a message, cut to a length that fits in a line.

@@ -48,9 +48,6 @@ func (c *Config) policyPlace(i int) place {
 }
 
 func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, problem, advice string)) {
-	if p.Trigger.Type == policy.EventBased {
-		warn(at.in("trigger.type"), "event_based has no source of events in this build: the policy only runs when fired by hand", "scheduled, to find what is new")
-	}
 	if k, ok := c.Key(p.Key); ok {
 		if k.Disabled && p.IsEnabled() {
 			warn(at.in("key"), fmt.Sprintf("%s is disabled: nothing will be signed", quote(k.Name)), "an enabled key, or enabled: false")
@@ -64,6 +61,11 @@ func (c *Config) warnAbout(p *policy.Policy, at place, warn func(at place, probl
 	r, ok := c.Registry(p.Registry)
 	if !ok {
 		return
+	}
+	if p.Trigger.Type == policy.EventBased {
+		if problem, advice := c.eventProblem(r); problem != "" {
+			warn(at.in("trigger.type"), problem, advice)
+		}
 	}
 	if r.kind() == OCILayout && p.Domain == "" {
 		warn(at.in("domain"), fmt.Sprintf("is empty: what is signed in the directory of registry %s is called %s/REPOSITORY", quote(r.Name), r.Name), "the host that the images will be pulled from")

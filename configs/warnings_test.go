@@ -53,7 +53,7 @@ func TestWarnings(t *testing.T) {
 		{"untagged in zot", "kind: zot", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r" without storage; allowed: storage: DIRECTORY, or no untagged`},
 		{"untagged in Quay", "kind: quay, cloud: {secret_file: /s}", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r": Quay lists tags, and soon deletes what has none; allowed: no untagged`},
 		{"untagged, kind not known", "kind: auto", "", untagged, `policies[0].scope[0].untagged: whether untagged artifacts can be seen in registry "r" is not known before it is asked what it is; allowed: the kind that sealwright doctor shows`},
-		{"events", "", "", "trigger: {type: event_based}", "policies[0].trigger.type: event_based has no source of events in this build: the policy only runs when fired by hand; allowed: scheduled, to find what is new"},
+		{"events", "", "", "trigger: {type: event_based}", "policies[0].trigger.type: is event_based, but registry \"r\" has no events: the policy only runs when fired by hand or by reconcile; allowed: events of the registry, and listen"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := warned(t, tt.registry, tt.key, tt.policy)
@@ -101,7 +101,7 @@ func TestLoopbackNeedsNoWarning(t *testing.T) {
 
 // TestWarningsOfABuiltConfig proves that a Config need not come from a file.
 func TestWarningsOfABuiltConfig(t *testing.T) {
-	c := &Config{Policies: []policy.Policy{{Name: "p", Trigger: policy.Trigger{Type: policy.EventBased}}}}
+	c := &Config{Registries: []Registry{{Name: "r", Host: "registry.example.com"}}, Policies: []policy.Policy{{Name: "p", Registry: "r", Trigger: policy.Trigger{Type: policy.EventBased}}}}
 	got := c.Warnings()
 	if len(got) != 1 || got[0].Field != "policies[0].trigger.type" || got[0].File != "" {
 		t.Errorf("warnings %+v", got)

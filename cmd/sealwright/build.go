@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -156,7 +157,8 @@ func (o *opener) registry(c configs.Registry) (openedRegistry, error) {
 		}
 	}
 	next := openedRegistry{config: c, password: sha256.Sum256(password)}
-	if was, ok := o.registries[c.Name]; ok && was.config == next.config && was.password == next.password {
+	next.config.Events = configs.Events{} // what comes from a registry does not change how it is asked
+	if was, ok := o.registries[c.Name]; ok && reflect.DeepEqual(was.config, next.config) && was.password == next.password {
 		return was, nil
 	}
 	r, err := openRegistry(c, string(password))
