@@ -36,11 +36,6 @@ func (n *notes) ignore(reason Reason) { n.delivery.Ignored[reason]++ }
 // is of no signature. at is where it stands in the delivery, hosts are what it
 // calls the registry; none where the source has no word for it.
 func (n *notes) push(at string, p Push, hosts ...string) error {
-	for _, host := range hosts {
-		if err := n.hosts.check(host); err != nil {
-			return err
-		}
-	}
 	if !registry.ValidRepository(p.Repository) {
 		return malformed(at, "repository %s is not valid", quote(p.Repository))
 	}
@@ -50,9 +45,15 @@ func (n *notes) push(at string, p Push, hosts ...string) error {
 	if p.Digest != "" && !anyDigest.MatchString(p.Digest) {
 		return malformed(at, "digest %s is not valid", quote(p.Digest))
 	}
-	switch {
-	case p.Digest == "" && p.Tag == "":
+	if p.Digest == "" && p.Tag == "" {
 		return malformed(at, "neither tag nor digest")
+	}
+	for _, host := range hosts {
+		if err := n.hosts.check(host); err != nil {
+			return err
+		}
+	}
+	switch {
 	case registry.IsSignatureTag(p.Tag):
 		n.ignore(Signature)
 	case p.Digest != "" && !sha256Digest.MatchString(p.Digest):

@@ -2,6 +2,7 @@ package event
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sealwright/sealwright/registry"
@@ -18,7 +19,7 @@ func parseZot(l letter, n *notes) error {
 	if doc.err != nil {
 		return doc.err
 	}
-	if kind != "zotregistry.image.updated" {
+	if !strings.HasSuffix(kind, ".image.updated") { // before it may stand a name of the operator's
 		n.ignore(OtherAction)
 		return nil
 	}
