@@ -63,7 +63,7 @@ func snsWeb(t testing.TB) *web {
 func snsConfig(w *web) Config {
 	return Config{
 		Source: ECR, Hosts: []string{"123456789012.dkr.ecr.us-west-2.amazonaws.com"}, Topic: topic, Transport: w,
-		Now: func() time.Time { return at("2026-11-22T02:21:00Z") },
+		Now: func() time.Time { return at("2026-12-22T02:21:00Z") },
 	}
 }
 
@@ -198,7 +198,7 @@ func newSigner(t testing.TB, bits int) snsSigner {
 
 // TestSNSCertificate: a certificate is of RSA, long enough, valid and small.
 func TestSNSCertificate(t *testing.T) {
-	now := at("2026-11-22T02:21:00Z")
+	now := at("2026-12-22T02:21:00Z")
 	valid := x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
 	signer := newSigner(t, 2048)
 	good := signer.certificate(t, valid)
@@ -220,7 +220,7 @@ func TestSNSCertificate(t *testing.T) {
 		w := &web{pages: map[string]string{snsCertificate: test.page}}
 		r := open(t, snsConfig(w))
 		body := signer.sign(t, map[string]string{
-			"Type": "Notification", "MessageId": "1", "TopicArn": topic, "Timestamp": "2026-11-22T02:20:00Z",
+			"Type": "Notification", "MessageId": "1", "TopicArn": topic, "Timestamp": "2026-12-22T02:20:00Z",
 			"SigningCertURL": snsCertificate, "Message": `{"source":"aws.s3","detail-type":"x"}`,
 		}, "Message", "MessageId", "Timestamp", "TopicArn", "Type")
 		_, err := r.Receive(t.Context(), http.Header{}, body)
@@ -242,7 +242,7 @@ func TestSNSCertificate(t *testing.T) {
 // TestSNSConfirm: only a subscription of our topic at SNS is confirmed, also if
 // SNS signed the message that asks.
 func TestSNSConfirm(t *testing.T) {
-	now := at("2026-11-22T02:21:00Z")
+	now := at("2026-12-22T02:21:00Z")
 	signer := newSigner(t, 2048)
 	certificate := signer.certificate(t, x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)})
 	for confirm, want := range map[string]error{
@@ -256,7 +256,7 @@ func TestSNSConfirm(t *testing.T) {
 	} {
 		w := &web{pages: map[string]string{snsCertificate: certificate, confirm: "ok"}}
 		body := signer.sign(t, map[string]string{
-			"Type": "SubscriptionConfirmation", "MessageId": "1", "TopicArn": topic, "Timestamp": "2026-11-22T02:20:00Z",
+			"Type": "SubscriptionConfirmation", "MessageId": "1", "TopicArn": topic, "Timestamp": "2026-12-22T02:20:00Z",
 			"SigningCertURL": snsCertificate, "SubscribeURL": confirm, "Token": "2336412f37f", "Message": "x",
 		}, "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 		_, err := open(t, snsConfig(w)).Receive(t.Context(), http.Header{}, body)
@@ -281,7 +281,7 @@ func TestSNSConfirm(t *testing.T) {
 // TestFetchesAreFew: strangers cannot make us fetch without end.
 func TestFetchesAreFew(t *testing.T) {
 	w := &web{}
-	now := at("2026-11-22T02:21:00Z")
+	now := at("2026-12-22T02:21:00Z")
 	cfg := snsConfig(w)
 	cfg.Now = func() time.Time { return now }
 	r := open(t, cfg)
