@@ -1,9 +1,6 @@
 package event
 
-import (
-	"strings"
-	"time"
-)
+import "strings"
 
 // parseHarbor reads webhooks of Harbor, in its own format or as a CloudEvent in
 // one JSON document, and of SWR Enterprise and TCR, which took over the former.
@@ -14,11 +11,9 @@ func parseHarbor(l letter, n *notes) error {
 	if err != nil {
 		return err
 	}
-	kind, data, at := doc.get("type").must(), doc.get("event_data"), time.Time{}
+	kind, data, at := doc.get("type").must(), doc.get("event_data"), doc.get("occur_at").unix()
 	if doc.get("specversion").present() {
 		data, at = doc.get("data"), doc.get("time").when()
-	} else {
-		at = doc.get("occur_at").unix()
 	}
 	switch {
 	case doc.err != nil:
