@@ -41,7 +41,7 @@ func parseECR(l letter, n *notes) error {
 	}
 	manifest, artifact := detail.get("manifest-media-type").text(), detail.get("artifact-media-type").text()
 	host := ecrHost(doc)
-	isManifest, isSignature := registry.Hint(manifest, []registry.Part{{MediaType: artifact, ArtifactType: artifact}})
+	isManifest, isSignature := registry.Hint(manifest, []registry.Part{{MediaType: artifact}})
 	switch {
 	case doc.err != nil:
 		return doc.err
@@ -51,7 +51,7 @@ func parseECR(l letter, n *notes) error {
 	case manifest != "" && !isManifest:
 		n.ignore(NotAManifest)
 		return nil
-	case isSignature && !registry.IsIndex(manifest):
+	case isSignature:
 		n.ignore(Signature)
 		return nil
 	}

@@ -451,14 +451,21 @@ func TestBounds(t *testing.T) {
 	if got, err := r.Receive(t.Context(), header, of(MaxEvents)); err != nil || len(got.Pushes) != MaxEvents {
 		t.Errorf("%d pushes, %v", len(got.Pushes), err)
 	}
-	for name, body := range map[string][]byte{
-		"events": of(MaxEvents + 1),
-		"bytes":  append(of(1), bytes.Repeat([]byte(" "), MaxBody)...),
-		"depth":  []byte(strings.Repeat(`{"a":`, maxDepth+1) + "1" + strings.Repeat("}", maxDepth+1)),
-		"values": []byte(`{"a":[` + strings.Repeat("1,", maxValues) + "1]}"),
+	more := func(value string) []byte { return []byte(`{"events":[],"a":` + value + "}") }
+	for _, test := range []struct {
+		body []byte
+		want string // "" passes
+	}{
+		{of(MaxEvents + 1), "more than 1000 events"},
+		{append(of(1), bytes.Repeat([]byte(" "), MaxBody)...), "more than 4194304 bytes"},
+		{more(strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)), "nested deeper than 32"},
+		{more(strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)), ""},
+		{more("[" + strings.Repeat("1,", maxValues) + "1]"), "more than 200000 values"},
+		{more("[" + strings.Repeat("1,", maxValues/2) + "1]"), ""},
 	} {
-		if got, err := r.Receive(t.Context(), header, body); !errors.Is(err, ErrMalformed) || len(got.Pushes) > 0 {
-			t.Errorf("too many %s: %v, %v", name, len(got.Pushes), err)
+		got, err := r.Receive(t.Context(), header, test.body)
+		if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want)) || len(got.Pushes) > 0 {
+			t.Errorf("%.40s: %v; want %q", test.body, err, test.want)
 		}
 	}
 	quay := open(t, configOf(t, "quay-push"))

@@ -164,10 +164,6 @@ func (v value) list() []value {
 	if !ok {
 		v.wrong("a list")
 	}
-	if len(list) > MaxEvents {
-		v.fail(v.at, "more than %d items", MaxEvents)
-		return nil
-	}
 	items := make([]value, len(list))
 	for i, item := range list {
 		items[i] = value{v.reading, v.at + "[" + strconv.Itoa(i) + "]", item}
