@@ -23,7 +23,7 @@ func TestSuiteZot(t *testing.T) {
 		z := registrytest.NewZot(t)
 		cfg := zotConfig(z)
 		target := suiteTarget(open(t, cfg), z.Server)
-		target.Untagged, target.PageSize = true, cfg.PageSize
+		target.Untagged, target.Forgets, target.PageSize = true, true, cfg.PageSize
 		cfg.PageSize = 1000
 		target.Usual, target.UsualPage = suiteInventory{open(t, cfg)}, cfg.PageSize/2 // one of tags, one of what they name
 		target.Fill = z.Fill
@@ -76,6 +76,38 @@ func TestZotHints(t *testing.T) {
 	}
 	want(t, got, all, "artifacts, though the search does not know some")
 	want(t, sent(), map[string]int64{"GET 200": 19, "HEAD 200": 11}, "requests")
+}
+
+// The search says that docker's images and lists are OCI's: what they are costs a
+// HEAD, and only that of those.
+func TestZotDocker(t *testing.T) {
+	z := registrytest.NewZot(t)
+	cfg := zotConfig(z)
+	cfg.PageSize = 10
+	r := open(t, cfg)
+	put := func(tag, mediaType string, fields map[string]any) entry {
+		fields["schemaVersion"], fields["mediaType"] = 2, mediaType
+		raw := encode(t, fields)
+		if _, err := r.PutManifest(t.Context(), "app", tag, mediaType, raw); err != nil {
+			t.Fatal(err)
+		}
+		return describe(mediaType, raw)
+	}
+	image := func(tag, mediaType, config string) entry {
+		return put(tag, mediaType, map[string]any{"config": describe(config, []byte(tag)), "layers": []any{}})
+	}
+	docker := image("docker", "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.container.image.v1+json")
+	list := put("docker-list", "application/vnd.docker.distribution.manifest.list.v2+json", map[string]any{"manifests": []any{docker}})
+	oci := image("oci", ociManifest, ociConfig)
+	index := put("oci-index", ociIndex, map[string]any{"manifests": []any{oci}})
+	sent := counts(r)
+	var got []entry
+	for _, a := range artifacts(t, r, Query{Repository: "app", Tags: always}) {
+		got = append(got, entry{MediaType: a.MediaType, Digest: a.Digest.String(), Size: a.Size})
+	}
+	oci.Size, index.Size = 0, 0 // nobody asked
+	want(t, got, []entry{docker, list, oci, index}, "artifacts")
+	want(t, sent(), map[string]int64{"GET 200": 2, "HEAD 200": 2}, "requests")
 }
 
 // A search that is of no use costs nothing but HEADs.

@@ -49,13 +49,28 @@ type zotImage struct {
 	Tag        string `json:"Tag"`
 	Digest     string `json:"Digest"`
 	MediaType  string `json:"MediaType"`
+	// Manifests are the image itself, or what an index names.
+	Manifests []struct {
+		ArtifactType string `json:"ArtifactType"` // else media type of the config
+	} `json:"Manifests"`
+}
+
+// docker reports whether it is one of docker's images or lists, of which the
+// search says that they are OCI's.
+func (i zotImage) docker() bool {
+	for _, m := range i.Manifests {
+		if strings.HasPrefix(m.ArtifactType, "application/vnd.docker.") {
+			return true
+		}
+	}
+	return false
 }
 
 // page asks for one page of a repository's tags, in their order, and for how many
 // tags there are.
 func (s *zotSearch) page(ctx context.Context, repository string, number int) ([]zotImage, int, error) {
 	query := fmt.Sprintf(`{ImageList(repo:%q,requestedPage:{limit:%d,offset:%d,sortBy:ALPHABETIC_ASC})`+
-		`{Page{TotalCount}Results{RepoName Tag Digest MediaType}}}`, repository, s.size, number*s.size)
+		`{Page{TotalCount}Results{RepoName Tag Digest MediaType Manifests{ArtifactType}}}}`, repository, s.size, number*s.size)
 	raw, _, err := s.client.read(ctx, call{ //nolint:bodyclose // read closes it
 		method: http.MethodGet, url: s.client.url(zotSearchPath, url.Values{"query": {query}}), scope: repository, limit: maxPageBody,
 	})
@@ -113,7 +128,7 @@ func (h *zotHints) known(ctx context.Context, tag string) (Descriptor, bool) {
 		return Descriptor{}, false
 	}
 	i, found := slices.BinarySearchFunc(h.page, zotImage{Tag: tag}, compareZotImages)
-	if !found {
+	if !found || h.page[i].docker() {
 		return Descriptor{}, false
 	}
 	digest, err := v1.NewHash(h.page[i].Digest)

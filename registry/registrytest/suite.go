@@ -60,8 +60,8 @@ type SuiteTarget struct {
 	// Untagged is whether untagged artifacts can be seen here. If not, the
 	// Inventory must say why.
 	Untagged bool
-	// Forgets is whether a manifest that loses its last tag is not listed any
-	// more, though it can be read.
+	// Forgets is whether a manifest whose last tag is given to another one is not
+	// listed any more, though it may be read.
 	Forgets bool
 	// HidesReferrers is whether manifests that refer to another one are not
 	// listed, tagged or not.
@@ -74,6 +74,8 @@ type SuiteTarget struct {
 	// they are outside of tests, of UsualPage entries. Nil: Inventory.
 	Usual     Inventory
 	UsualPage int
+	// Many is how many tags the largest repository of the suite has. 0: 10,000.
+	Many int
 	// PerArtifact is how many requests each tagged artifact costs beyond the
 	// pages of the listing.
 	PerArtifact int
@@ -119,7 +121,7 @@ func Suite(t *testing.T, open func(t *testing.T) *SuiteTarget) {
 		{"one tag", checkOneTag},
 		{"nothing wanted", checkNothingWanted},
 		{"missing repository", checkMissing},
-		{"ten thousand tags", checkMany},
+		{"many tags", checkMany},
 		{"continued", checkContinued},
 		{"continued after deletions", checkContinuedAfterDeletions},
 		{"deleted behind", checkDeletedBehind},
@@ -152,6 +154,9 @@ func (target *SuiteTarget) complete() *SuiteTarget {
 	}
 	if target.Usual == nil {
 		target.Usual, target.UsualPage = target.Inventory, target.PageSize
+	}
+	if target.Many == 0 {
+		target.Many = 10_000
 	}
 	if target.Create == nil {
 		target.Create = func(*testing.T, string) {}

@@ -17,7 +17,7 @@ import (
 // checkMany: nothing is lost or repeated on many pages, and they are all it
 // costs.
 func checkMany(t *testing.T, target *SuiteTarget) {
-	const n = 10_000
+	n := target.Many
 	f := target.Fill(t, n)
 	want := map[string]bool{}
 	for tag, digest := range f.Tags {

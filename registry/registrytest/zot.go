@@ -1,9 +1,11 @@
 package registrytest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -48,7 +50,7 @@ func NewZot(t testing.TB) *Zot {
 		case r.URL.Path == "/v2/_zot/ext/search":
 			z.search(w, r)
 		default:
-			registry.ServeHTTP(w, r)
+			z.supersede(w, r, registry)
 			if kind == "manifests" && (r.Method == http.MethodPut || r.Method == http.MethodDelete) {
 				if err := z.store(repository); err != nil {
 					t.Errorf("storage of zot: %v", err)
@@ -100,7 +102,7 @@ func (z *Zot) tags(w http.ResponseWriter, r *http.Request, repository string) {
 }
 
 var zotQuery = regexp.MustCompile(`^\{ImageList\(repo:"([^"]*)",requestedPage:\{limit:(\d+),offset:(\d+),sortBy:ALPHABETIC_ASC\}\)` +
-	`\{Page\{TotalCount\}Results\{RepoName Tag Digest MediaType\}\}\}$`)
+	`\{Page\{TotalCount\}Results\{RepoName Tag Digest MediaType Manifests\{ArtifactType\}\}\}\}$`)
 
 // search answers the one query of GraphQL that it understands. A limit of 0 is
 // none, and a repository that is not there has no images.
@@ -114,25 +116,71 @@ func (z *Zot) search(w http.ResponseWriter, r *http.Request) {
 		respond(w, http.StatusUnprocessableEntity, map[string]any{"errors": []any{map[string]any{"message": "unexpected query"}}, "data": nil})
 		return
 	}
-	var images []map[string]string
-	for _, m := range z.Contents.Manifests(q[1]) {
-		for _, tag := range m.Tags {
-			if z.Knows(tag) {
-				images = append(images, map[string]string{"RepoName": q[1], "Tag": tag, "Digest": m.Digest.String(), "MediaType": m.MediaType})
-			}
-		}
-	}
-	slices.SortFunc(images, func(a, b map[string]string) int { return strings.Compare(a["Tag"], b["Tag"]) })
+	images := z.images(q[1])
+	slices.SortFunc(images, func(a, b zotImage) int { return strings.Compare(a.Tag, b.Tag) })
 	limit, _ := strconv.Atoi(q[2])
 	offset, _ := strconv.Atoi(q[3])
 	page := window(images, offset, limit)
 	respond(w, http.StatusOK, map[string]any{"data": map[string]any{"ImageList": map[string]any{
-		"Page": map[string]int{"TotalCount": len(images)}, "Results": slices.Concat([]map[string]string{}, page),
+		"Page": map[string]int{"TotalCount": len(images)}, "Results": slices.Concat([]zotImage{}, page),
 	}}})
 }
 
+// A zotImage is a tag as the search answers it.
+type zotImage struct {
+	RepoName, Tag, Digest, MediaType string
+	Manifests                        []zotArtifactType
+}
+
+type zotArtifactType struct{ ArtifactType string }
+
+// images returns what the search knows of a repository. It says that docker's
+// images and lists are OCI's; only the type of their configs tells.
+func (z *Zot) images(repository string) (images []zotImage) {
+	list := z.Contents.Manifests(repository)
+	types := map[string]zotArtifactType{}
+	for _, m := range list {
+		types[m.Digest.String()] = zotArtifactType{cmp.Or(m.ArtifactType, m.ConfigType)}
+	}
+	for _, m := range list {
+		image := zotImage{RepoName: repository, Digest: m.Digest.String(), MediaType: mediaManifest, Manifests: []zotArtifactType{types[m.Digest.String()]}}
+		if m.IsIndex() {
+			image.MediaType, image.Manifests = mediaIndex, nil
+			for _, child := range m.Children {
+				image.Manifests = append(image.Manifests, types[child.String()])
+			}
+		}
+		for _, tag := range m.Tags {
+			if image.Tag = tag; z.Knows(tag) {
+				images = append(images, image)
+			}
+		}
+	}
+	return images
+}
+
+// supersede deletes the manifest that a tag named alone before it was written
+// again: zot takes the tag's entry in its index for the new one, and serves what
+// has no entry no more.
+func (z *Zot) supersede(w http.ResponseWriter, r *http.Request, registry http.Handler) {
+	repository, _, tag := split(r.URL.Path)
+	old := z.Contents.Tags(repository)[tag]
+	registry.ServeHTTP(w, r)
+	tags := z.Contents.Tags(repository)
+	if r.Method != http.MethodPut || old == "" || tags[tag] == old {
+		return
+	}
+	for _, digest := range tags {
+		if digest == old {
+			return
+		}
+	}
+	gone := httptest.NewRequestWithContext(r.Context(), http.MethodDelete, "/v2/"+repository+"/manifests/"+old, nil)
+	registry.ServeHTTP(httptest.NewRecorder(), gone)
+}
+
 // store writes a repository's layout: zot's index has an entry for each tag, and
-// one for each manifest that has none.
+// one for each manifest whose tags were deleted, or that never had one.
 func (z *Zot) store(repository string) error {
 	dir := filepath.Join(z.Root, repository)
 	blobs := filepath.Join(dir, "blobs", "sha256")
