@@ -17,11 +17,17 @@ const (
 	minRate      = 0.5  // requests a second that throttling leaves, unless fewer are allowed
 	recoveryRate = 0.05 // share of the configured rate that comes back in a second
 	burstSeconds = 0.1  // how much unused rate may be saved up
+	// backlogShare is how many requests are let through, while both lanes wait,
+	// until one of them is the backlog's. A tenth slows live work by hardly
+	// more than what its own rate varies by, and brings a backlog to its end
+	// under a flood of live requests that never ends.
+	backlogShare = 10
 )
 
 // A Budget is what one server may be asked: a rate, as a token bucket,
-// and a number of requests under way. Both are given out in one queue per
-// lane, so that neither lets a backlog request pass a live one.
+// and a number of requests under way. Both are given out together, in one queue
+// per lane: to live requests first, but one in backlogShare to the backlog, so
+// that no request of either lane waits for ever.
 //
 // The rate is cut in half when the host throttles us, and grows back steadily
 // to the configured rate, never above.
@@ -36,6 +42,7 @@ type Budget struct {
 	paused     time.Time // nothing is sent before
 	free       int       // places for requests under way
 	queues     [2]list.List
+	passed     int // live requests let through before one of the backlog that waited
 	timer      *time.Timer
 }
 
@@ -169,18 +176,34 @@ func (b *Budget) dispatch() {
 		}
 		b.tokens--
 		b.free--
+		b.noteTurn(queue)
 		queue.Remove(queue.Front()).(*waiter).granted <- nil
 	}
 }
 
 // next returns the queue whose turn it is, nil when nobody waits.
 func (b *Budget) next() *list.List {
-	for _, lane := range []Lane{Live, Backlog} {
-		if b.queues[lane].Len() > 0 {
-			return &b.queues[lane]
-		}
+	live, backlog := &b.queues[Live], &b.queues[Backlog]
+	switch {
+	case live.Len() > 0 && (backlog.Len() == 0 || b.passed < backlogShare-1):
+		return live
+	case backlog.Len() > 0:
+		return backlog
+	default:
+		return nil
 	}
-	return nil
+}
+
+// noteTurn counts what the backlog has waited for. Live requests that nobody
+// waits behind do not count: whoever comes later has not waited for them.
+func (b *Budget) noteTurn(queue *list.List) {
+	backlog := &b.queues[Backlog]
+	switch {
+	case queue == backlog:
+		b.passed = 0
+	case backlog.Len() > 0:
+		b.passed++
+	}
 }
 
 // refuse turns away those for whom the pause lasts too long: they learn now

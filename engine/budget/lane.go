@@ -5,8 +5,9 @@ import "context"
 // A Lane says who waits for a request's budget.
 type Lane int
 
-// The lanes. Every waiting live request is sent before any waiting backlog
-// request; inside a lane, first come is first served.
+// The lanes. Live requests are sent before backlog requests, but while both
+// wait, one request in ten is the backlog's, so that a flood of live ones does
+// not starve it. Inside a lane, first come is first served.
 const (
 	Backlog Lane = iota // scheduled scans; the default
 	Live                // somebody or something waits for the answer: events, manual runs
