@@ -341,6 +341,9 @@ func (a *app) failures(ctx context.Context, j *journal.Journal, x journal.Execut
 	if x.Detail != "" {
 		fmt.Fprintf(a.out, "\n%s: %s: %s\n", x.Policy, x.Reason, x.Detail)
 	}
+	if err := a.unread(ctx, j, x); err != nil {
+		return err
+	}
 	failed, err := j.Subtasks(ctx, journal.SubtaskFilter{ExecutionID: x.ID, Status: journal.Failed, Limit: failuresShown})
 	if err != nil || len(failed) == 0 {
 		return err

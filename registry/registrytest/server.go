@@ -44,7 +44,15 @@ var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 func Distribution(t testing.TB) *Server {
 	t.Helper()
 	quiet()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
 	root := t.TempDir()
+	s := start(t, distributionOn(ctx, root))
+	s.Root = root
+	return s
+}
+
+func distributionOn(ctx context.Context, root string) http.Handler {
 	cfg := &configuration.Configuration{
 		Version: configuration.CurrentVersion,
 		Storage: configuration.Storage{
@@ -57,11 +65,7 @@ func Distribution(t testing.TB) *Server {
 	cfg.HTTP.Secret = "test"
 	cfg.Log.AccessLog.Disabled = true
 	cfg.Log.Level = "panic"
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	s := start(t, handlers.NewApp(ctx, cfg))
-	s.Root = root
-	return s
+	return handlers.NewApp(ctx, cfg)
 }
 
 // Memory starts go-containerregistry's registry, which keeps everything in
