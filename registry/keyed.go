@@ -44,6 +44,13 @@ func openKeyed(c *Client, cfg Config, usual string) (keyed, error) {
 	return k, nil
 }
 
+// KeyInNames reports whether images of an Artifactory or Nexus that is configured
+// like this are named KEY/IMAGE, and not IMAGE: the API is at the registry's host.
+func (cfg Config) KeyInNames() bool {
+	base, err := apiURL(cfg, "https://"+cfg.Host)
+	return err == nil && (cfg.API == "" || sameHost(base.Host, cfg.Host, base.Scheme))
+}
+
 // image returns the name of a repository without the key.
 func (k keyed) image(repository string) (string, error) {
 	if err := checkRepository(repository); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/sealwright/sealwright/engine/budget"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/event"
 	"github.com/sealwright/sealwright/registry/signature"
 )
 
@@ -71,6 +72,7 @@ type opener struct {
 	registries map[string]openedRegistry
 	logs       map[string]*signature.Rekor // by URL and public key
 	keys       map[string]engine.Key       // of the setup in force
+	inForce    map[string]*event.Receiver  // of the setup in force, by registry; guarded by mu
 }
 
 type openedRegistry struct {
@@ -86,6 +88,7 @@ type prepared struct {
 	registries map[string]openedRegistry
 	stores     map[string]openedStore
 	keys       map[string]engine.Key
+	receivers  map[string]*event.Receiver
 }
 
 // open opens a configuration and puts it in force.
@@ -130,12 +133,16 @@ func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[stri
 		}
 		witnesses[p.Name] = w
 	}
+	if next.receivers, err = o.receivers(cfg); err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(append(errs, closeAll(next.keys))...)
 	}
 	if next.setup, err = engine.NewSetup(cfg.Policies, places, next.keys, witnesses); err != nil {
 		return nil, errors.Join(err, closeAll(next.keys))
 	}
+	next.setup.Upkeep = engine.Upkeep{Remember: cfg.RememberDuration(), DriftScan: cfg.DriftSchedule()}
 	return next, nil
 }
 
@@ -143,7 +150,7 @@ func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[stri
 func (o *opener) adopt(next *prepared) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.registries, o.stores, o.keys = next.registries, next.stores, next.keys
+	o.registries, o.stores, o.keys, o.inForce = next.registries, next.stores, next.keys, next.receivers
 }
 
 // registry opens a registry, or returns the one that is open if neither its
@@ -191,9 +198,16 @@ func openRegistry(c configs.Registry, password string) (registry.Registry, error
 	case c.Auth.Username != "":
 		keychain = registry.Static(c.Auth.Username, password)
 	}
-	return registry.Open(registry.Config{Name: c.Name, Host: c.Host, Kind: string(c.Kind), Insecure: c.Insecure,
-		Keychain: keychain, Storage: c.Storage, API: c.API, Cloud: cloud(c.Cloud), UserAgent: "sealwright/" + version(),
-		Limits: registry.Limits{RequestsPerSecond: c.Limits.RequestsPerSecond, Concurrency: c.Limits.Concurrency}})
+	cfg := registryConfig(c)
+	cfg.Keychain = keychain
+	return registry.Open(cfg)
+}
+
+// registryConfig is a registry without its login.
+func registryConfig(c configs.Registry) registry.Config {
+	return registry.Config{Name: c.Name, Host: c.Host, Kind: string(c.Kind), Insecure: c.Insecure,
+		Storage: c.Storage, API: c.API, Cloud: cloud(c.Cloud), UserAgent: "sealwright/" + version(),
+		Limits: registry.Limits{RequestsPerSecond: c.Limits.RequestsPerSecond, Concurrency: c.Limits.Concurrency}}
 }
 
 func cloud(c configs.Cloud) registry.Cloud {

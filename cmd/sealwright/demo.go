@@ -194,7 +194,7 @@ func (d *demo) fire(ctx context.Context) (demoRun, error) {
 	if d.app.output == "json" {
 		quiet.out = io.Discard
 	}
-	if err := quiet.run(ctx, d.cfg, true, nil); err != nil {
+	if err := quiet.run(ctx, d.cfg, runOptions{once: true}); err != nil {
 		return out, err
 	}
 	j, err := journal.OpenReadOnly(ctx, d.cfg.State)

@@ -673,7 +673,10 @@ state: state
 	if diff := cmp.Diff(total("a new signature", costs["the first signature in a repository, besides"]), count("run", "--once")); diff != "" {
 		t.Errorf("signing (-README +counted):\n%s", diff)
 	}
-	if diff := cmp.Diff(total("an artifact that is signed already", [4]int{}), count("run", "--once")); diff != "" {
+	if diff := cmp.Diff(total("an artifact that was verified not long ago", [4]int{}), count("run", "--once")); diff != "" {
 		t.Errorf("signing again (-README +counted):\n%s", diff)
+	}
+	if diff := cmp.Diff(total("an artifact that is signed already", [4]int{}), count("run", "--once", "--full")); diff != "" {
+		t.Errorf("verifying everything (-README +counted):\n%s", diff)
 	}
 }

@@ -86,6 +86,9 @@ func (d *service) reload(ctx context.Context) {
 	if err == nil && cfg.State != d.state {
 		err = fmt.Errorf("state: changing it needs a restart; it stays %s", shownState(d.state))
 	}
+	if err == nil && (cfg.Listen != d.config.Listen || cfg.TLS != d.config.TLS) {
+		err = fmt.Errorf("listen, tls: changing them needs a restart; listen stays %q", d.config.Listen)
+	}
 	if err != nil {
 		d.reloaded(nil, err)
 		return

@@ -28,41 +28,50 @@ import (
 const drainTimeout = 75 * time.Second
 
 func (a *app) runCommand() *cobra.Command {
-	var once bool
-	var policies []string
+	var o runOptions
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon, or with --once fire policies and exit",
-		Long: `Run the daemon: fire scheduled policies, resume what was interrupted, answer
-on the control socket.
+		Long: `Run the daemon: fire scheduled policies, sign what registries say was pushed,
+resume what was interrupted, answer on the control socket.
 
   SIGTERM, SIGINT  stop taking work, finish what has begun, exit; twice: at once
   SIGHUP           reload the configuration; a bad one is refused, the old stays
   SIGUSR1          fire every enabled policy now
 
 With --once: fire every enabled policy, or those named by --policy, wait for
-them, print a summary and exit.`,
+them, print a summary and exit.
+
+What was verified not long ago is believed without asking the registry for its
+signature; --full verifies everything in the next execution of each policy.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if len(policies) > 0 && !once {
+			if len(o.policies) > 0 && !o.once {
 				return usageError{errors.New("--policy needs --once")}
 			}
 			cfg, err := a.load()
 			if err == nil {
-				err = fireable(cfg, policies)
+				err = fireable(cfg, o.policies)
 			}
 			if err != nil {
 				return err
 			}
-			if once && isTerminal(a.err) && !c.Flags().Changed("log-level") {
+			if o.once && isTerminal(a.err) && !c.Flags().Changed("log-level") {
 				a.logLevel = "warn" // progress and summary say the rest
 			}
-			return a.run(c.Context(), cfg, once, policies)
+			return a.run(c.Context(), cfg, o)
 		},
 	}
-	c.Flags().BoolVar(&once, "once", false, "fire, wait, print a summary, exit")
-	c.Flags().StringArrayVar(&policies, "policy", nil, "with --once: fire the policy of this `NAME` only; repeatable")
+	c.Flags().BoolVar(&o.once, "once", false, "fire, wait, print a summary, exit")
+	c.Flags().BoolVar(&o.full, "full", false, "verify also what was verified not long ago")
+	c.Flags().StringArrayVar(&o.policies, "policy", nil, "with --once: fire the policy of this `NAME` only; repeatable")
 	return c
+}
+
+// runOptions are the flags of run.
+type runOptions struct {
+	once, full bool
+	policies   []string
 }
 
 // fireable refuses policies that cannot be fired, before one of them is.
@@ -80,9 +89,9 @@ func fireable(cfg *configs.Config, names []string) error {
 
 // run opens everything in the order in which it is closed again, and hands over
 // to the daemon or to the one-shot.
-func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies []string) (err error) {
+func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err error) {
 	shown, to := &progress{}, a.err
-	if once {
+	if o.once {
 		shown = newProgress(a.err, "signing")
 		defer shown.finish()
 		to = shown
@@ -104,11 +113,17 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, once bool, policies 
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
 	}
-	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg}
+	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: control.NewMetrics()}
 	d.warnOfKeys()
-	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe})
-	if once {
-		return d.once(ctx, policies)
+	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
+		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost})
+	if o.full {
+		if err := d.doubt(ctx, o.policies); err != nil {
+			return err
+		}
+	}
+	if o.once {
+		return d.once(ctx, o.policies)
 	}
 	return d.serve(ctx)
 }
@@ -122,8 +137,23 @@ type service struct {
 	journal  *journal.Journal
 	state    string
 	progress *progress
+	metrics  *control.Metrics
 	config   *configs.Config // that is in force
 	opening  *opening        // nil: none is under way
+}
+
+// doubt makes the next execution of each policy, or of those that are named,
+// verify everything.
+func (d *service) doubt(ctx context.Context, names []string) error {
+	for _, p := range d.engine.Policies() {
+		if len(names) > 0 && !slices.Contains(names, p.Name) {
+			continue
+		}
+		if err := d.engine.Doubt(ctx, p.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *service) observe(s journal.Subtask) { d.progress.add(s.Status == journal.Failed) }
@@ -144,12 +174,16 @@ func (d *service) serve(ctx context.Context) error {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
 	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Log: d.log.Named("control"),
-		Collectors: []prometheus.Collector{d.opener}})
+		Collectors: []prometheus.Collector{d.opener, d.metrics}})
 	if err != nil {
 		return err
 	}
-	if err := d.engine.Start(ctx); err != nil {
+	listening, err := d.receive(ctx)
+	if err != nil {
 		return errors.Join(err, server.Close(ctx, socket))
+	}
+	if err := d.engine.Start(ctx); err != nil {
+		return errors.Join(err, listening.Close(ctx), server.Close(ctx, socket))
 	}
 	scheduling, stopScheduling := context.WithCancel(ctx)
 	scheduled := make(chan struct{})
@@ -169,10 +203,28 @@ func (d *service) serve(ctx context.Context) error {
 	<-scheduled
 	drain, cancel := d.drain(sig)
 	defer cancel()
-	err = errors.Join(d.engine.Stop(drain), server.Close(drain, socket))
+	err = listening.Close(drain) // what it took is in the journal
+	err = errors.Join(err, d.engine.Stop(drain), server.Close(drain, socket))
 	stopWatchdog()
 	d.log.Info("stopped")
 	return err
+}
+
+// receive listens for events, if the configuration says where. Without, the
+// Listener is nil.
+func (d *service) receive(ctx context.Context) (*control.Listener, error) {
+	c := d.config
+	if c.Listen == "" {
+		return nil, nil
+	}
+	log := d.log.Named("events")
+	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Log: log,
+		Handler: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics})})
+	if err != nil {
+		return nil, err
+	}
+	d.log.Info("listening for events", zap.String("address", l.Address()), zap.Bool("tls", c.TLS.CertFile != ""))
+	return l, nil
 }
 
 // listen acts on signals until one of them, or ctx, asks to stop.

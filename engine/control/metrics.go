@@ -1,14 +1,83 @@
 package control
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/registry/event"
 )
+
+// Metrics counts what is not found out when it is asked for. It is a collector; its
+// methods may be called on nil, and then count nothing.
+type Metrics struct {
+	deliveries, pushes, lost *prometheus.CounterVec
+	pushToSigned             prometheus.Histogram
+}
+
+// NewMetrics returns Metrics with nothing counted.
+func NewMetrics() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	return &Metrics{
+		deliveries: counter("sealwright_event_deliveries_total", "Deliveries of events, by what became of them.", "registry", "result"),
+		pushes: counter("sealwright_events_total",
+			"Events by what became of them: new, known and uncovered count pushes, once for each policy; the rest were no push of an artifact.", "registry", "result"),
+		lost: counter("sealwright_signatures_lost_total",
+			"Artifacts whose signatures were verified before and are not in the registry any more.", "policy"),
+		pushToSigned: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealwright_push_to_signed_seconds",
+			Help:    "Time from a push, by the event's own clock, until the artifact was signed, read back and verified.",
+			Buckets: []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400}}),
+	}
+}
+
+// PushToSigned notes how long after its push an artifact was signed.
+func (m *Metrics) PushToSigned(took time.Duration) { m.pushToSigned.Observe(took.Seconds()) }
+
+// Lost counts an artifact of a policy whose signature was lost.
+func (m *Metrics) Lost(policy string) { m.lost.WithLabelValues(policy).Inc() }
+
+func (m *Metrics) delivered(registry, result string) {
+	if m != nil {
+		m.deliveries.WithLabelValues(registry, result).Inc()
+	}
+}
+
+func (m *Metrics) pushed(registry string, r engine.Receipt, d event.Delivery) {
+	if m == nil {
+		return
+	}
+	for result, n := range map[string]int{"new": r.New, "known": r.Known, "uncovered": r.Uncovered} {
+		m.pushes.WithLabelValues(registry, result).Add(float64(n))
+	}
+	for reason, n := range d.Ignored {
+		m.pushes.WithLabelValues(registry, string(reason)).Add(float64(n))
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(ch)
+	}
+}
+
+func (m *Metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.deliveries, m.pushes, m.lost, m.pushToSigned}
+}
 
 // metrics returns the handler of Prometheus metrics: those of the engine, the
 // process, and more.
@@ -27,7 +96,14 @@ var (
 	registryRequests = prometheus.NewDesc("sealwright_registry_requests_total",
 		"Requests sent to the registry, its token server and its storage; status is \"error\" when there was no answer.",
 		[]string{"registry", "method", "status"}, nil)
+	inboxPushes = prometheus.NewDesc("sealwright_inbox_pushes",
+		"Pushes that were received and are not dealt with yet.", nil, nil)
+	inboxOldest = prometheus.NewDesc("sealwright_inbox_oldest_timestamp_seconds",
+		"When the oldest of them was received, in Unix time; absent if there is none.", nil, nil)
 )
+
+// inboxPatience bounds how long a scrape waits for the journal.
+const inboxPatience = 5 * time.Second
 
 // engineMetrics asks the engine when it is asked, so that nothing is counted
 // twice and a reload needs no bookkeeping.
@@ -38,6 +114,8 @@ func (m engineMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- keyUsable
 	ch <- certificateExpiry
 	ch <- registryRequests
+	ch <- inboxPushes
+	ch <- inboxOldest
 }
 
 // Collect implements prometheus.Collector.
@@ -50,6 +128,16 @@ func (m engineMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(keyUsable, prometheus.GaugeValue, usable, k.Name, k.Fingerprint, k.Version)
 		if !k.Expires.IsZero() {
 			ch <- prometheus.MustNewConstMetric(certificateExpiry, prometheus.GaugeValue, float64(k.Expires.Unix()), k.Name)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), inboxPatience)
+	defer cancel()
+	if n, oldest, err := m.engine.Waiting(ctx); err != nil {
+		ch <- prometheus.NewInvalidMetric(inboxPushes, err)
+	} else {
+		ch <- prometheus.MustNewConstMetric(inboxPushes, prometheus.GaugeValue, float64(n))
+		if n > 0 {
+			ch <- prometheus.MustNewConstMetric(inboxOldest, prometheus.GaugeValue, float64(oldest.Unix()))
 		}
 	}
 	for name, counters := range m.engine.Requests() {

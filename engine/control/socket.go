@@ -1,6 +1,7 @@
 // Package control is how others talk to a running daemon. In this build that is
-// the control socket: a Unix socket that only the daemon's user can open, by
-// which the command line fires policies and follows their executions.
+// the control socket, a Unix socket that only the daemon's user can open, by which
+// the command line fires policies and follows their executions; and a network
+// address at which registries deliver events.
 package control
 
 import (

@@ -1,0 +1,216 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/registry/event"
+)
+
+const (
+	// maxDeliveries is how many deliveries are read and journaled at once: with
+	// event.MaxBody, what they may take of memory.
+	maxDeliveries = 16
+	// deliveryPatience is how long a delivery waits for its turn, and then how long
+	// its body may take to come, and what it says to be journaled.
+	deliveryPatience = 10 * time.Second
+	// refusalsSaid is how often a refusal of the same sort is logged.
+	refusalsSaid = 10 * time.Second
+)
+
+// What becomes of a delivery, for metrics and logs.
+const (
+	deliveryAccepted     = "accepted"
+	deliveryUnauthorized = "unauthorized"
+	deliveryMalformed    = "malformed"
+	deliveryForeign      = "foreign"
+	deliveryTooLarge     = "too_large"
+	deliveryBusy         = "busy"
+	deliveryFailed       = "failed"
+	deliveryUnknown      = "unknown_registry"
+)
+
+// EventOptions are what events are received for. All but Metrics are required.
+type EventOptions struct {
+	Engine *engine.Engine
+	// Receiver returns who reads the deliveries of a registry; false if it has no
+	// events. It is asked for each delivery, so that a reload is noticed.
+	Receiver func(registry string) (*event.Receiver, bool)
+	Log      *zap.Logger
+	// Metrics counts deliveries and pushes. Nil counts nothing.
+	Metrics *Metrics
+}
+
+// Events returns the handler of POST /events/{registry}. A delivery is answered
+// with 202 when what it says is journaled.
+func Events(o EventOptions) http.Handler {
+	h := &eventHandler{o: o, turns: make(chan struct{}, maxDeliveries), said: map[string]time.Time{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /events/{registry}", h.deliver)
+	return mux
+}
+
+type eventHandler struct {
+	o     EventOptions
+	turns chan struct{}
+
+	mu   sync.Mutex
+	said map[string]time.Time // when a refusal was logged last, by registry and sort
+}
+
+// received is the answer to a delivery that was taken.
+type received struct {
+	New       int `json:"new"`
+	Known     int `json:"known"`
+	Uncovered int `json:"uncovered"`
+	Ignored   int `json:"ignored"`
+}
+
+func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("registry")
+	receiver, ok := h.o.Receiver(name)
+	if !ok {
+		h.refuse(w, r, "", deliveryUnknown, fmt.Errorf("no events are configured for registry %.100q", name))
+		return
+	}
+	done, ok := h.turn(r.Context())
+	if !ok {
+		w.Header().Set("Retry-After", "1")
+		h.refuse(w, r, name, deliveryBusy, errors.New("too many deliveries at once"))
+		return
+	}
+	defer done()
+	body, err := readDelivery(w, r)
+	if err != nil {
+		h.refuse(w, r, name, sortOf(err), err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), deliveryPatience)
+	defer cancel()
+	delivery, err := receiver.Receive(ctx, r.Header, body)
+	if err != nil {
+		h.refuse(w, r, name, sortOf(err), err)
+		return
+	}
+	receipt, err := h.o.Engine.Receive(ctx, name, delivery.Pushes)
+	if err != nil {
+		h.refuse(w, r, name, deliveryFailed, err)
+		return
+	}
+	said := received{New: receipt.New, Known: receipt.Known, Uncovered: receipt.Uncovered}
+	for _, n := range delivery.Ignored {
+		said.Ignored += n
+	}
+	h.o.Metrics.delivered(name, deliveryAccepted)
+	h.o.Metrics.pushed(name, receipt, delivery)
+	h.o.Log.Debug("events received", zap.String("registry", name), zap.Int("new", said.New), zap.Int("known", said.Known),
+		zap.Int("uncovered", said.Uncovered), zap.Int("ignored", said.Ignored))
+	respond(w, http.StatusAccepted, said)
+}
+
+// turn waits until a delivery may be read.
+func (h *eventHandler) turn(ctx context.Context) (done func(), ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, deliveryPatience)
+	defer cancel()
+	select {
+	case h.turns <- struct{}{}:
+		return func() { <-h.turns }, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+var errTooLarge = fmt.Errorf("a delivery of more than %d bytes", event.MaxBody)
+
+// readDelivery reads a body that is neither too large nor too slow.
+func readDelivery(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > event.MaxBody {
+		return nil, errTooLarge
+	}
+	// Where there is no connection there is nobody to be slow.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(deliveryPatience))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, event.MaxBody))
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		return nil, errTooLarge
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: reading the body: %w", event.ErrMalformed, err)
+	}
+	return body, nil
+}
+
+func sortOf(err error) string {
+	switch {
+	case errors.Is(err, event.ErrUnauthorized):
+		return deliveryUnauthorized
+	case errors.Is(err, event.ErrMalformed):
+		return deliveryMalformed
+	case errors.Is(err, event.ErrForeign):
+		return deliveryForeign
+	case errors.Is(err, errTooLarge):
+		return deliveryTooLarge
+	}
+	return deliveryFailed
+}
+
+// statuses are what refusals are answered with. After those from 500 on, and
+// 429, senders try again.
+var statuses = map[string]int{
+	deliveryUnauthorized: http.StatusUnauthorized,
+	deliveryMalformed:    http.StatusBadRequest,
+	deliveryForeign:      http.StatusForbidden,
+	deliveryTooLarge:     http.StatusRequestEntityTooLarge,
+	deliveryUnknown:      http.StatusNotFound,
+	deliveryBusy:         http.StatusServiceUnavailable,
+	deliveryFailed:       http.StatusServiceUnavailable,
+}
+
+// refuse answers, counts and, not too often, logs a delivery that is not taken.
+// Who sent it may be anybody, so that the answer of a fault of ours says nothing.
+func (h *eventHandler) refuse(w http.ResponseWriter, r *http.Request, registry, sort string, err error) {
+	h.o.Metrics.delivered(registry, sort)
+	if h.isToBeSaid(registry + "\n" + sort) {
+		h.o.Log.Warn("events refused", zap.String("registry", registry), zap.String("result", sort),
+			zap.String("from", r.RemoteAddr), zap.Error(err))
+	}
+	said := problem{err.Error()}
+	if sort == deliveryFailed {
+		said.Error = "not received; deliver it again"
+	}
+	if sort == deliveryUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="sealwright events"`) // SNS sends a password only then
+	}
+	respond(w, statuses[sort], said)
+}
+
+func (h *eventHandler) isToBeSaid(what string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if now.Sub(h.said[what]) < refusalsSaid {
+		return false
+	}
+	h.said[what] = now
+	return true
+}
+
+func respond(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	raw, err := json.Marshal(body)
+	if err != nil { // numbers and text always encode
+		status, raw = http.StatusInternalServerError, nil
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+	w.WriteHeader(status)
+	_, _ = w.Write(raw) // the reader left: nobody to tell
+}

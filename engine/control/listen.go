@@ -1,0 +1,112 @@
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A Listener serves a handler at a network address.
+type Listener struct {
+	http    *http.Server
+	address net.Addr
+	done    chan struct{}
+}
+
+// ListenOptions say where and how is listened. Address, Handler and Log are
+// required.
+type ListenOptions struct {
+	Address string // HOST:PORT
+	// CertFile and KeyFile are paths of the certificate and its key. They are read
+	// anew when the certificate's file changes. Both empty: plain HTTP.
+	CertFile, KeyFile string
+	Handler           http.Handler
+	Log               *zap.Logger
+}
+
+// ListenAt opens the address and serves until Close.
+func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listening at %s: %w", o.Address, err)
+	}
+	s := &Listener{address: l.Addr(), done: make(chan struct{}), http: &http.Server{
+		Handler: o.Handler, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
+		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+	}}
+	if o.CertFile != "" {
+		c := &certificate{certFile: o.CertFile, keyFile: o.KeyFile, log: o.Log}
+		if _, err := c.get(nil); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}})
+	}
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			o.Log.Error("listener closed", zap.Error(err))
+		}
+	}()
+	return s, nil
+}
+
+// Address returns where it listens; the port is that which was given, or for 0 the
+// one that was found.
+func (l *Listener) Address() string { return l.address.String() }
+
+// Close takes no more requests and waits for those under way until ctx ends. A nil
+// Listener is closed.
+func (l *Listener) Close(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	err := l.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, l.http.Close())
+	}
+	<-l.done
+	return err
+}
+
+// A certificate is read from its files again when they have changed, so that a
+// renewed one is used without a restart.
+type certificate struct {
+	certFile, keyFile string
+	log               *zap.Logger
+
+	mu      sync.Mutex
+	changed time.Time // of the file that was read
+	read    *tls.Certificate
+}
+
+// get implements tls.Config.GetCertificate. A pair that cannot be read, as it may
+// be halfway through a renewal, leaves the last one in use.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info, err := os.Stat(c.certFile)
+	if err == nil && c.read != nil && info.ModTime().Equal(c.changed) {
+		return c.read, nil
+	}
+	var pair tls.Certificate
+	if err == nil {
+		pair, err = tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	}
+	switch {
+	case err == nil:
+		c.read, c.changed = &pair, info.ModTime()
+	case c.read == nil:
+		return nil, fmt.Errorf("tls: reading the certificate: %w", err)
+	default:
+		c.log.Warn("certificate not read, the last one stays in use", zap.Error(err))
+	}
+	return c.read, nil
+}
