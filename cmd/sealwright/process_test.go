@@ -77,7 +77,7 @@ func TestKill(t *testing.T) {
 			digests[s.Push(t, repo+":v"+strconv.Itoa(i), registrytest.Image(t))] = repo
 		}
 		for range killsPerPhase {
-			// A run over signed artifacts asks 2 requests for each, so that
+			// A full run over signed artifacts asks 2 requests for each, so that
 			// later phases reach what is new a little later.
 			if runAndKill(t, s, config, 1+rng.IntN(8*images+2*images*phase), rng.IntN(2) == 0) {
 				kills++
@@ -109,7 +109,7 @@ func TestKill(t *testing.T) {
 // before or after that is carried out. It returns false if the run ended before.
 func runAndKill(t *testing.T, s *registrytest.Server, config string, nth int, before bool) bool {
 	t.Helper()
-	c, out := command(t, "run", "--once", "--config", config, "--log-level", "error")
+	c, out := command(t, "run", "--once", "--full", "--config", config, "--log-level", "error")
 	var mu sync.Mutex
 	count, killed := 0, false
 	s.Intercept(func(registry http.Handler) http.Handler {
