@@ -28,7 +28,7 @@ demo: build ## Do the whole job on embedded defaults, in seconds
 .PHONY: test
 test: ## Run all tests, with the race detector (needs PostgreSQL, OpenSSL, SoftHSM: installs them)
 	.ci/tools.sh postgres openssl curl softhsm >/dev/null
-	go test -race ./...
+	go test -race -timeout 30m ./...
 
 .PHONY: check
 check: fmt vet lint test vuln ## Everything a change must pass: format, vet, lint, tests, vulnerabilities
