@@ -41,19 +41,15 @@ const memoryBatch = 200
 // artifact itself: 32 hexadecimal digits. Policies with the same terms share what
 // is remembered.
 func (b *bound) terms() string {
-	identity := b.Domain
-	if identity == "" {
-		identity = b.place.registry.Host()
-	}
 	raw, err := json.Marshal(struct {
+		Host, Domain        string // a registry's name may come to mean another host
 		Key                 string
 		Formats             []policy.Format
-		Identity            string
 		Index               policy.IndexMode
 		Timestamp           policy.Timestamps
 		Log, LogKey         string
 		SignatureRepository string
-	}{b.key.Signer.Public().Fingerprint(), b.SignatureFormats(), identity, b.IndexMode(),
+	}{b.place.registry.Host(), b.Domain, b.key.Signer.Public().Fingerprint(), b.SignatureFormats(), b.IndexMode(),
 		b.Timestamp, b.TransparencyLog, b.TransparencyLogKey, b.SignatureRepository})
 	if err != nil {
 		panic(fmt.Sprintf("encoding the terms of policy %q: %v", b.Name, err)) // strings always encode
