@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -52,7 +53,21 @@ func Distribution(t testing.TB) *Server {
 	return s
 }
 
-func distributionOn(ctx context.Context, root string) http.Handler {
+// Notifying is Distribution that tells of what is pushed at url, with that
+// Authorization header.
+func Notifying(t testing.TB, url, authorization string) *Server {
+	t.Helper()
+	quiet()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	root := t.TempDir()
+	s := start(t, distributionOn(ctx, root, configuration.Endpoint{Name: "sealwright", URL: url, Timeout: 5 * time.Second,
+		Headers: http.Header{"Authorization": {authorization}}, Threshold: 3, Backoff: 100 * time.Millisecond}))
+	s.Root = root
+	return s
+}
+
+func distributionOn(ctx context.Context, root string, notified ...configuration.Endpoint) http.Handler {
 	cfg := &configuration.Configuration{
 		Version: configuration.CurrentVersion,
 		Storage: configuration.Storage{
@@ -62,6 +77,8 @@ func distributionOn(ctx context.Context, root string) http.Handler {
 		},
 		Catalog: configuration.Catalog{MaxEntries: 1000},
 	}
+	cfg.Notifications.EventConfig.IncludeReferences = true
+	cfg.Notifications.Endpoints = notified
 	cfg.HTTP.Secret = "test"
 	cfg.Log.AccessLog.Disabled = true
 	cfg.Log.Level = "panic"

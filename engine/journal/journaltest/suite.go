@@ -54,6 +54,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"inbox/stopped":         testInboxStopped,
 		"inbox/called":          testInboxCalled,
 		"inbox/pruned":          testInboxPruned,
+		"inbox/storm":           testInboxStorm,
 		"memory/kept":           testMemory,
 		"memory/doubted":        testDoubt,
 		"memory/repositories":   testMemoryRepositories,

@@ -3,6 +3,7 @@ package journaltest
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -262,5 +263,80 @@ func testInboxPruned(t *testing.T, j *journal.Journal) {
 	}
 	if _, err := j.Execution(t.Context(), x.ID); err != nil {
 		t.Errorf("the execution by events: %v", err)
+	}
+}
+
+// However deliveries and the work on them fall together, each push is looked at
+// after it was delivered, and every execution ends.
+func testInboxStorm(t *testing.T, j *journal.Journal) {
+	const repositories, tags, senders, each = 5, 3, 6, 40
+	var mu sync.Mutex
+	delivered, looked := map[string]int{}, map[string]int{} // the number of the last delivery, by repository and tag
+	work(t, j, journal.Handlers{
+		Walk: func(context.Context, int64) error { return nil },
+		Task: func(ctx context.Context, id int64) error {
+			for {
+				list, err := j.Due(ctx, id, 2)
+				if err != nil {
+					return err
+				}
+				settled := make([]journal.Settled, len(list))
+				for i, d := range list {
+					settled[i].Delivered = d
+					mu.Lock()
+					looked[d.Repository+":"+d.Tag] = delivered[d.Repository+":"+d.Tag]
+					mu.Unlock()
+				}
+				next, err := j.Settle(ctx, id, settled)
+				if err != nil || next.IsZero() {
+					return err
+				}
+				if next.After(time.Now()) {
+					return journal.Again{After: time.Until(next)}
+				}
+			}
+		},
+	}, journal.JobOptions{})
+	var sending sync.WaitGroup
+	for s := range senders {
+		sending.Go(func() {
+			for i := range each {
+				p := push(fmt.Sprint("r", i%repositories), fmt.Sprint("v", (i+s)%tags))
+				if i%7 == 0 {
+					p.Tag, p.Due = "", time.Now().Add(50*time.Millisecond) // so that tasks sleep
+				}
+				mu.Lock()
+				delivered[p.Repository+":"+p.Tag]++ // before it is there: looked at later, it is not missed
+				mu.Unlock()
+				if _, err := j.Deliver(t.Context(), pushed(), []journal.Push{p}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	sending.Wait()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		n, _, err := j.Waiting(t.Context())
+		must(t, err)
+		if n == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d pushes are left", n)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for what, last := range delivered {
+		if looked[what] != last {
+			t.Errorf("%s was delivered %d times, and last looked at after %d", what, last, looked[what])
+		}
+	}
+	xs, err := j.Executions(t.Context(), journal.ExecutionFilter{Limit: 1000})
+	must(t, err)
+	for _, x := range xs {
+		if x.Status != journal.Succeed {
+			t.Errorf("execution %d is %s", x.ID, x.Status)
+		}
 	}
 }
