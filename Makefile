@@ -29,6 +29,7 @@ demo: build ## Do the whole job on embedded defaults, in seconds
 test: ## Run all tests, with the race detector (needs PostgreSQL, OpenSSL, SoftHSM: installs them)
 	.ci/tools.sh postgres openssl curl softhsm >/dev/null
 	go test -race -timeout 30m ./...
+	go test -tags latency -count=1 -v -run '^TestPushLatency$$' ./cmd/sealwright
 
 .PHONY: check
 check: fmt vet lint test vuln ## Everything a change must pass: format, vet, lint, tests, vulnerabilities
@@ -40,7 +41,7 @@ fmt: ## Fail if a file is not formatted
 .PHONY: vet
 vet:
 	go vet ./...
-	go vet -tags interop,bench ./...
+	go vet -tags interop,bench,latency ./...
 
 .PHONY: lint
 lint: ## Lint, layers included

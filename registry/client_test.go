@@ -525,7 +525,7 @@ func TestOpen(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		"unknown kind": {Config{Name: "x", Host: "reg.example", Kind: "dockerhub"}, "none of generic, distribution"},
+		"unknown kind": {Config{Name: "x", Host: "reg.example", Kind: "dockerhub"}, "none of generic, auto, distribution"},
 		"no host":      {Config{Name: "x", Kind: KindGeneric}, "want host[:port]"},
 		"URL":          {Config{Name: "x", Host: "https://reg.example", Kind: KindGeneric}, "want host[:port]"},
 		"user":         {Config{Name: "x", Host: "me@reg.example", Kind: KindGeneric}, "want host[:port]"},

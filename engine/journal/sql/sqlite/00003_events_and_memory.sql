@@ -29,7 +29,7 @@ CREATE TABLE memories (
   verified_at BIGINT NOT NULL,
   parts       TEXT NOT NULL DEFAULT '',   -- JSON: what is signed of an index besides, or instead of, itself
   PRIMARY KEY (registry, repository, digest, terms)
-) WITHOUT ROWID;
+);
 CREATE INDEX memories_age ON memories (verified_at);
 
 -- What was verified before is not believed any more.
