@@ -176,9 +176,9 @@ func (a *auto) Untagged() string {
 	case d == nil:
 		return "the registry has not been asked yet of which kind it is"
 	case d.Lacks != "":
-		return "it " + d.Lacks + "; as generic, " + d.Registry.Untagged()
+		return "it " + d.Lacks + "; as generic, " + d.Untagged()
 	}
-	return d.Registry.Untagged()
+	return d.Untagged()
 }
 
 // autoLayouts is a directory whose kind was not configured.

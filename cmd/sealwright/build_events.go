@@ -55,7 +55,7 @@ func eventSecret(path string) func() ([]byte, error) {
 		return nil
 	}
 	return func() ([]byte, error) {
-		raw, err := os.ReadFile(path) //nolint:gosec // named by the configuration
+		raw, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("events.secret_file: %w", err)
 		}
