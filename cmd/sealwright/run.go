@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -361,50 +360,6 @@ func follow(ctx context.Context, id int64, ask func(context.Context, int64) (jou
 		case <-tick.C:
 		}
 	}
-}
-
-// summary prints how executions ended, and fails if one did not succeed.
-func (a *app) summary(ctx context.Context, j *journal.Journal, ended []journal.Execution) error {
-	if err := a.print(ended, func(w io.Writer) { writeExecutions(w, ended) }); err != nil {
-		return err
-	}
-	failed := false
-	for _, x := range ended {
-		if x.Status == journal.Succeed {
-			continue
-		}
-		failed = true
-		if a.output == "text" {
-			if err := a.failures(ctx, j, x); err != nil {
-				return err
-			}
-		}
-	}
-	if failed {
-		return errIncomplete
-	}
-	return nil
-}
-
-// failuresShown is how many failed artifacts a summary names; history has all.
-const failuresShown = 20
-
-func (a *app) failures(ctx context.Context, j *journal.Journal, x journal.Execution) error {
-	if x.Detail != "" {
-		fmt.Fprintf(a.out, "\n%s: %s: %s\n", x.Policy, x.Reason, x.Detail)
-	}
-	if err := a.unread(ctx, j, x); err != nil {
-		return err
-	}
-	failed, err := j.Subtasks(ctx, journal.SubtaskFilter{ExecutionID: x.ID, Status: journal.Failed, Limit: failuresShown})
-	if err != nil || len(failed) == 0 {
-		return err
-	}
-	fmt.Fprintf(a.out, "\nnot signed by %s (sealwright history %d shows all):\n", x.Policy, x.ID)
-	for _, s := range failed {
-		fmt.Fprintf(a.out, "  %s@%s %s %s: %s\n", s.Repository, short(s.Digest), strings.Join(s.Tags, ","), s.Reason, s.Detail)
-	}
-	return nil
 }
 
 // socketPath is where the daemon with that state listens: in the state
