@@ -105,9 +105,9 @@ func TestPushIsSigned(t *testing.T) {
 	digests["multi:v1"] = h.registry.Push(t, "multi:v1", registrytest.Index(t, registrytest.Image(t), registrytest.Image(t)))
 	dev := h.registry.Push(t, "app0:dev", registrytest.Image(t))
 	signed := float64(len(digests))
-	eventually(t, "everything is signed and told of", func() bool {
+	eventually(t, "everything is signed, settled and told of", func() bool {
 		text := h.scrape()
-		return metric(t, text, "sealwright_push_to_signed_seconds_count") == signed &&
+		return metric(t, text, "sealwright_inbox_pushes") == 0 && metric(t, text, "sealwright_push_to_signed_seconds_count") == signed &&
 			metric(t, text, `sealwright_events_total{registry="test",result="signature"}`) == signed
 	})
 	for ref, digest := range digests {
@@ -121,7 +121,7 @@ func TestPushIsSigned(t *testing.T) {
 	}
 	text := h.scrape()
 	for name, want := range map[string]float64{
-		`sealwright_events_total{registry="test",result="new"}`: signed, "sealwright_inbox_pushes": 0,
+		`sealwright_events_total{registry="test",result="new"}`:                    signed,
 		`sealwright_event_deliveries_total{registry="test",result="unauthorized"}`: 0,
 	} {
 		if got := metric(t, text, name); got != want {
