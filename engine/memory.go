@@ -46,11 +46,10 @@ func (b *bound) terms() string {
 		Key                 string
 		Formats             []policy.Format
 		Index               policy.IndexMode
-		Timestamp           policy.Timestamps
-		Log, LogKey         string
+		Witnesses           string
 		SignatureRepository string
 	}{b.place.registry.Host(), b.Domain, b.key.Signer.Public().Fingerprint(), b.SignatureFormats(), b.IndexMode(),
-		b.Timestamp, b.TransparencyLog, b.TransparencyLogKey, b.SignatureRepository})
+		b.witnesses.ID, b.SignatureRepository})
 	if err != nil {
 		panic(fmt.Sprintf("encoding the terms of policy %q: %v", b.Name, err)) // strings always encode
 	}

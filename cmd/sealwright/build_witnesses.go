@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"os"
@@ -40,7 +42,38 @@ func (o *opener) witnesses(p policy.Policy) (signature.Witnesses, error) {
 		}
 		w.Log = log
 	}
-	return w, nil
+	var err error
+	w.ID, err = witnessID(p)
+	return w, err
+}
+
+// witnessID is a hash of what a policy's witnesses are judged by; "" if it has
+// none.
+func witnessID(p policy.Policy) (string, error) {
+	if len(p.Timestamp) == 0 && p.TransparencyLog == "" {
+		return "", nil
+	}
+	h := sha256.New()
+	add := func(name, path string) error {
+		var content []byte
+		if path != "" {
+			var err error
+			if content, err = os.ReadFile(path); err != nil { //nolint:gosec // named by the configuration
+				return err
+			}
+		}
+		fmt.Fprintf(h, "%q %q\n", name, content)
+		return nil
+	}
+	for _, a := range p.Timestamp {
+		if err := add(a.URL, a.CA); err != nil {
+			return "", fmt.Errorf("timestamp: %w", err)
+		}
+	}
+	if err := add(p.TransparencyLog, p.TransparencyLogKey); err != nil {
+		return "", fmt.Errorf("transparency_log_key: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // authority returns a timestamp authority. All policies that name its URL share

@@ -70,3 +70,41 @@ func TestBadLogKeys(t *testing.T) {
 		}
 	}
 }
+
+// What witnesses are judged by includes what is in their files: roots or a log's
+// key that are replaced under the same path are others.
+func TestWitnessIDKnowsFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file.pem")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := func(p policy.Policy) string {
+		t.Helper()
+		got, err := witnessID(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	stamped := policy.Policy{Timestamp: policy.Timestamps{{URL: "https://tsa.example.com", CA: path}}}
+	logged := policy.Policy{TransparencyLog: "https://log.example.com", TransparencyLogKey: path}
+	write("first")
+	seen := map[string]bool{id(policy.Policy{}): true, id(stamped): true, id(logged): true}
+	if id(stamped) != id(stamped) {
+		t.Error("the same witnesses have two ids")
+	}
+	write("second")
+	seen[id(stamped)], seen[id(logged)] = true, true
+	if len(seen) != 5 {
+		t.Errorf("%d ids of five different demands", len(seen))
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := witnessID(stamped); err == nil {
+		t.Error("roots that are not there have an id")
+	}
+}

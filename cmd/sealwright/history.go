@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
@@ -100,7 +101,7 @@ func writeExecutions(w io.Writer, xs []journal.Execution) {
 				took = x.FinishedAt.Sub(x.StartedAt).Round(time.Millisecond).String()
 			}
 			row("%d\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s", x.ID, x.Policy, x.Trigger, statusOf(x), x.Counts.Total,
-				x.Counts.Reasons["signed"], x.Counts.Reasons["already_signed"], x.Counts.Failed, stamp(x.CreatedAt), took)
+				x.Counts.Reasons[engine.ReasonSigned]+x.Counts.Reasons[engine.ReasonRestored], x.Counts.Reasons[engine.ReasonAlreadySigned], x.Counts.Failed, stamp(x.CreatedAt), took)
 		}
 	})
 }

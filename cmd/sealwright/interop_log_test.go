@@ -47,11 +47,11 @@ func TestInteropLog(t *testing.T) {
 	images["unlogged"] = reg.Push(t, "unlogged/app:v1", registrytest.Image(t))
 	writeFile(t, dir, "stranger.pub", logKey(t, dir, "stranger"), 0o600)
 
-	fire := func(t *testing.T, publicKey string) map[string]map[string]int {
+	fire := func(t *testing.T, publicKey string, flags ...string) map[string]map[string]int {
 		t.Helper()
 		config := writeFile(t, dir, "sealwright.yaml", logConfig(reg, log, publicKey, mkdir(t, dir, "state")), 0o600)
 		var firings []firing
-		out := ours.run(t, "run", "--once", "--output", "json", "--config", config).stdout
+		out := ours.run(t, append([]string{"run", "--once", "--output", "json", "--config", config}, flags...)...).stdout
 		if err := json.Unmarshal([]byte(out), &firings); err != nil {
 			t.Fatalf("%v in\n%s", err, out)
 		}
@@ -92,7 +92,7 @@ func TestInteropLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		all(t, fire(t, "log.pub"), "signed")
+		all(t, fire(t, "log.pub", "--full"), "restored")
 		judge(t)
 	})
 	t.Run("doctor", func(t *testing.T) {

@@ -37,6 +37,9 @@ type Witnesses struct {
 	Timestamps []Authority
 	// Log is a transparency log that bundles are entered in. Nil: none.
 	Log Log
+	// ID names what they are judged by, what was in files included. What was
+	// verified under one is not taken for verified under another. Empty: nothing.
+	ID string
 }
 
 // An Authority is a timestamp authority and the certificates by which its
