@@ -27,6 +27,10 @@ const (
 	pushDeadline = 30 * time.Second
 	// putOff is how long a push waits that could not be dealt with.
 	putOff = 15 * time.Second
+	// maxEarly is how often a tag is looked at again, within about 20 seconds,
+	// because it does not name what the event says: CNCF distribution, for one,
+	// tells of a push before it sets the tag.
+	maxEarly = 4
 	// maxAttempts is how often a push is looked at, within about 15 hours, before
 	// it is left to the policy's reconcile schedule.
 	maxAttempts = 100
@@ -92,7 +96,7 @@ func (b *bound) mayCover(p event.Push) bool {
 // inboxed returns a push as the journal keeps it.
 func (e *Engine) inboxed(p event.Push) journal.Push {
 	now := e.opts.Now()
-	out := journal.Push{Repository: p.Repository, Tag: p.Tag, At: p.At}
+	out := journal.Push{Repository: p.Repository, Tag: p.Tag, Digest: p.Digest, At: p.At}
 	if p.At.IsZero() || p.At.After(now) { // a clock that is ahead must not make latencies negative
 		out.At = now
 	}
@@ -200,10 +204,17 @@ func (r *run) pushed(ctx context.Context, d journal.Delivered) (s journal.Settle
 	}
 	var err error
 	a.Descriptor, err = r.policy.place.registry.Resolve(ctx, d.Repository, d.Tag)
+	settled := journal.Settled{Delivered: d}
+	if d.Attempts < maxEarly && (errors.Is(err, registry.ErrNotFound) || err == nil && d.Digest != "" && a.Digest.String() != d.Digest) {
+		settled.Again = r.engine.opts.Now().Add(r.engine.opts.PutOff >> 6 << (2 * d.Attempts))
+		if err != nil {
+			return settled, true
+		}
+	}
 	m, known, fresh := r.recall(ctx, a)
 	if err == nil && fresh {
 		r.believe(ctx, a, m)
-		return journal.Settled{Delivered: d}, r.failure() == nil
+		return settled, r.failure() == nil
 	}
 	for _, e := range r.artifact(ctx, a, err, known) {
 		switch {
@@ -217,7 +228,7 @@ func (r *run) pushed(ctx context.Context, d journal.Delivered) (s journal.Settle
 			}
 		}
 	}
-	return journal.Settled{Delivered: d}, r.failure() == nil
+	return settled, r.failure() == nil
 }
 
 // worthAnother reports whether a failure may pass by itself, or when somebody

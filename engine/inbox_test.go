@@ -181,7 +181,7 @@ func TestPushesWaitForWhatFails(t *testing.T) {
 	})
 	t.Run("for good", func(t *testing.T) {
 		s := registrytest.Memory(t)
-		h := build(t, s, []policy.Policy{onPush("p")}, nil)
+		h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
 		intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 			if !strings.HasSuffix(r.URL.Path, "/manifests/v1") {
 				return false
@@ -193,6 +193,58 @@ func TestPushesWaitForWhatFails(t *testing.T) {
 		h.receive(engine.Receipt{New: 2}, event.Push{Repository: "app", Tag: "v1"}, event.Push{Repository: "app", Tag: "gone"})
 		xs := h.drained("p")
 		wantCounts(t, h.await(xs[0].ID), journal.Failed, map[string]int64{engine.ReasonCorrupt: 1, engine.ReasonGone: 1})
+	})
+}
+
+// Registries tell of a push before they set its tag, as CNCF distribution does:
+// until then the tag names nothing, or what it named before.
+func TestPushesAreToldOfBeforeTheyAreThere(t *testing.T) {
+	for name, before := range map[string]bool{"new tag": false, "moved tag": true} {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.Memory(t)
+			var digests []v1.Hash
+			if before {
+				digests = append(digests, s.Push(t, "app:v1", registrytest.Image(t)))
+			}
+			var looked atomic.Int64
+			intercept(s, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+				if r.Method == http.MethodHead && r.URL.Path == "/v2/app/manifests/v1" {
+					looked.Add(1)
+				}
+				return false
+			})
+			h, _, _ := remembering(t, s, onPush("p"))
+			if before {
+				h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1", Digest: digests[0].String()})
+				h.drained("p")
+			}
+			looked.Store(0)
+			img := registrytest.Image(t)
+			digest := registrytest.Digest(t, img)
+			h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1", Digest: digest.String()})
+			eventually(t, func() bool { return looked.Load() > 0 })
+			s.Push(t, "app:v1", img)
+			h.drained("p")
+			wantOneSignatureEach(t, s, append(digests, digest))
+		})
+	}
+	t.Run("a tag that moved on", func(t *testing.T) {
+		s := registrytest.Memory(t)
+		digest := s.Push(t, "app:v1", registrytest.Image(t))
+		var looked atomic.Int64
+		intercept(s, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if r.Method == http.MethodHead && r.URL.Path == "/v2/app/manifests/v1" {
+				looked.Add(1)
+			}
+			return false
+		})
+		h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
+		h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1", Digest: registrytest.Digest(t, registrytest.Image(t)).String()})
+		h.drained("p")
+		wantOneSignatureEach(t, s, []v1.Hash{digest})
+		if n := looked.Load(); n != 6 { // five looks, and one whether it moved while it was signed
+			t.Errorf("the tag was resolved %d times, want 6", n)
+		}
 	})
 }
 

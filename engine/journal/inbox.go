@@ -19,6 +19,9 @@ type Push struct {
 	// Tag names it. Empty: it was pushed by digest alone, which is a reason to
 	// look through the repository for artifacts that no tag names.
 	Tag string
+	// Digest is what the tag names, by the event: "sha256:…", or empty where it
+	// does not say.
+	Digest string
 	// At is when it was pushed, by the event's own clock.
 	At time.Time
 	// Due is when it is to be looked at. Zero: at once. A push of a tag that
@@ -111,10 +114,10 @@ func (j *Journal) deliverTo(ctx context.Context, q querier, execution int64, pus
 		return 0, err
 	}
 	for _, p := range pushes {
-		seq, err := scanID(q.queryRow(ctx, `INSERT INTO pushes (task_id, tag, pushed_at, received_at, due_at)
-			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (task_id, tag) DO UPDATE SET seq = pushes.seq + 1, attempts = 0,
-			due_at = CASE WHEN excluded.due_at > pushes.received_at + $6 THEN pushes.due_at ELSE excluded.due_at END RETURNING seq`,
-			task, p.Tag, micros(cmp.Or(p.At, now)), micros(now), micros(cmp.Or(p.Due, now)), maxSettling.Microseconds()))
+		seq, err := scanID(q.queryRow(ctx, `INSERT INTO pushes (task_id, tag, digest, pushed_at, received_at, due_at)
+			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (task_id, tag) DO UPDATE SET seq = pushes.seq + 1, attempts = 0, digest = excluded.digest,
+			due_at = CASE WHEN excluded.due_at > pushes.received_at + $7 THEN pushes.due_at ELSE excluded.due_at END RETURNING seq`,
+			task, p.Tag, p.Digest, micros(cmp.Or(p.At, now)), micros(now), micros(cmp.Or(p.Due, now)), maxSettling.Microseconds()))
 		if err != nil {
 			return 0, err
 		}
@@ -165,7 +168,7 @@ type Delivered struct {
 
 // Due returns pushes of a task that are due, the oldest first, at most limit.
 func (j *Journal) Due(ctx context.Context, taskID int64, limit int) ([]Delivered, error) {
-	due, err := collect(ctx, j.store.reader(), scanDelivered, `SELECT p.id, p.seq, p.attempts, t.repository, p.tag, p.pushed_at, p.due_at
+	due, err := collect(ctx, j.store.reader(), scanDelivered, `SELECT p.id, p.seq, p.attempts, t.repository, p.tag, p.digest, p.pushed_at, p.due_at
 		FROM pushes p JOIN tasks t ON t.id = p.task_id WHERE p.task_id = $1 AND p.due_at <= $2 ORDER BY p.id LIMIT $3`,
 		taskID, micros(j.now()), limit)
 	if err != nil {
@@ -177,7 +180,7 @@ func (j *Journal) Due(ctx context.Context, taskID int64, limit int) ([]Delivered
 func scanDelivered(s scanner) (Delivered, error) {
 	var d Delivered
 	var pushed, due int64
-	err := s.Scan(&d.id, &d.seq, &d.Attempts, &d.Repository, &d.Tag, &pushed, &due)
+	err := s.Scan(&d.id, &d.seq, &d.Attempts, &d.Repository, &d.Tag, &d.Digest, &pushed, &due)
 	d.At, d.Due = fromMicros(pushed), fromMicros(due)
 	return d, err
 }

@@ -108,14 +108,19 @@ func testInboxJoined(t *testing.T, j *journal.Journal) {
 
 // A tag that is pushed again while it is looked at is looked at again.
 func testInboxAgain(t *testing.T, j *journal.Journal) {
-	deliver(t, j, pushed(), 1, push("a", "v1"))
+	told := func(digest string) journal.Push { return journal.Push{Repository: "a", Tag: "v1", Digest: digest} }
+	deliver(t, j, pushed(), 1, told("sha256:1"))
 	_, tasks := newest(t, j)
 	first := due(t, j, tasks["a"].ID, "v1")
-	deliver(t, j, pushed(), 0, push("a", "v1"))
+	deliver(t, j, pushed(), 0, told("sha256:2"))
 	if next := settle(t, j, tasks["a"].ID, false, first...); next.After(time.Now()) {
 		t.Errorf("the push is due at %v, want now", next)
 	}
-	settle(t, j, tasks["a"].ID, true, due(t, j, tasks["a"].ID, "v1")...)
+	second := due(t, j, tasks["a"].ID, "v1")
+	if first[0].Digest != "sha256:1" || second[0].Digest != "sha256:2" {
+		t.Errorf("digests %q and then %q, want what was told last", first[0].Digest, second[0].Digest)
+	}
+	settle(t, j, tasks["a"].ID, true, second...)
 }
 
 // Pushes by digest put one another off, but not for ever.

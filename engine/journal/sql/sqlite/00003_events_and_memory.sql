@@ -4,6 +4,7 @@ CREATE TABLE pushes (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   task_id     BIGINT NOT NULL REFERENCES tasks (id),
   tag         TEXT NOT NULL,              -- empty: pushed by digest alone
+  digest      TEXT NOT NULL,              -- what the tag names, by the newest event; empty: not told
   pushed_at   BIGINT NOT NULL,            -- the event's own time
   received_at BIGINT NOT NULL,
   due_at      BIGINT NOT NULL,            -- not to be looked at before
