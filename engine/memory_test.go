@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"context"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
@@ -191,6 +194,59 @@ func TestIndexesAreRemembered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An unread registry lists digests alone.
+type unread struct{ registry.Registry }
+
+func (u unread) Artifacts(ctx context.Context, q registry.Query) iter.Seq2[registry.Artifact, error] {
+	return func(yield func(registry.Artifact, error) bool) {
+		for a, err := range u.Registry.Artifacts(ctx, q) {
+			a.MediaType, a.Size, a.Unread = "", 0, true
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
+}
+
+// Whether a digest is an index is asked for where the listing does not tell it
+// and the policy makes a difference, and not of what is remembered.
+func TestUnreadIndexes(t *testing.T) {
+	for mode, wanted := range map[policy.IndexMode]int64{policy.IndexOnly: 2, policy.IndexChildren: 3, policy.IndexBoth: 4} {
+		t.Run(string(mode), func(t *testing.T) {
+			s := registrytest.Memory(t)
+			index := s.Push(t, "app:v1", registrytest.Index(t, registrytest.Image(t), registrytest.Image(t)))
+			image := s.Push(t, "app:v2", registrytest.Image(t))
+			p := everything("p")
+			p.Index = mode
+			h := &house{t: t, server: s, key: newKey(t)}
+			h.start(t.TempDir(), unread{open(t, s, nil)}, []policy.Policy{p}, func(o *engine.Options) { o.Setup.Upkeep.Remember = time.Hour })
+			wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonSigned: wanted})
+			if n := s.Signatures(t, "app", index); (n == 1) != (mode != policy.IndexChildren) || s.Signatures(t, "app", image) != 1 {
+				t.Errorf("the index has %d signatures", n)
+			}
+			s.Reset()
+			wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: wanted})
+			if n := s.Requests()["HEAD"]; n > 2 { // the tags
+				t.Errorf("%d requests HEAD", n)
+			}
+		})
+	}
+	s := registrytest.Memory(t)
+	gone := s.Push(t, "app:v1", registrytest.Image(t))
+	intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.URL.Path == "/v2/app/manifests/"+gone.String() {
+			http.NotFound(w, r)
+			return true
+		}
+		return false
+	})
+	p := everything("p")
+	p.Index = policy.IndexBoth
+	h := &house{t: t, server: s, key: newKey(t)}
+	h.start(t.TempDir(), unread{open(t, s, nil)}, []policy.Policy{p}, nil)
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonGone: 1})
 }
 
 // Another key, identity or format is not what was verified.

@@ -137,6 +137,7 @@ func (v *survey) artifact(ctx context.Context, a registry.Artifact) {
 			a.Tags = nil
 		}
 		switch first := v.first(d.Digest); {
+		case errors.Is(err, errGone): // deleted since it was listed
 		case err != nil && first:
 			v.failed(Finding{Repository: a.Repository, Digest: d.Digest.String(), Tags: a.Tags}, err)
 		case err != nil: // counted as what it is itself; that it cannot be walked is another finding

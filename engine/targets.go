@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -16,6 +17,17 @@ import (
 func targets(ctx context.Context, b bound, a registry.Artifact) func(func(registry.Descriptor, error) bool) {
 	mode := b.IndexMode()
 	return func(yield func(registry.Descriptor, error) bool) {
+		if a.Unread && mode != policy.IndexOnly {
+			d, err := b.place.registry.Resolve(ctx, a.Repository, a.Digest.String())
+			if errors.Is(err, registry.ErrNotFound) {
+				err = fmt.Errorf("%w: %w", errGone, err)
+			}
+			if err != nil {
+				yield(a.Descriptor, fmt.Errorf("resolving: %w", err))
+				return
+			}
+			a.Descriptor = d
+		}
 		if mode == policy.IndexOnly || !registry.IsIndex(a.MediaType) {
 			yield(a.Descriptor, nil)
 			return

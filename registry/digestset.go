@@ -18,12 +18,9 @@ type digestSet struct {
 
 // add takes digests in any order. Only SHA-256 fits; others are an error.
 func (s *digestSet) add(digest v1.Hash) error {
-	var item [32]byte
-	if digest.Algorithm != "sha256" || len(digest.Hex) != 2*len(item) {
-		return fmt.Errorf("digest %s is no SHA-256: %w", plain(digest.String()), ErrUnsupported)
-	}
-	if _, err := hex.Decode(item[:], []byte(digest.Hex)); err != nil {
-		return fmt.Errorf("digest %s: %w", plain(digest.String()), ErrCorrupt)
+	item, err := itemOf(digest)
+	if err != nil {
+		return err
 	}
 	s.items = append(s.items, item)
 	s.sorted = false
@@ -46,6 +43,16 @@ func (s *digestSet) has(item [32]byte) bool {
 }
 
 func compareDigests(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }
+
+func itemOf(digest v1.Hash) (item [32]byte, err error) {
+	if digest.Algorithm != "sha256" || len(digest.Hex) != 2*len(item) {
+		return item, fmt.Errorf("digest %s is no SHA-256: %w", plain(digest.String()), ErrUnsupported)
+	}
+	if _, err := hex.Decode(item[:], []byte(digest.Hex)); err != nil {
+		return item, fmt.Errorf("digest %s: %w", plain(digest.String()), ErrCorrupt)
+	}
+	return item, nil
+}
 
 func hashOf(item [32]byte) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(item[:])}

@@ -110,7 +110,7 @@ func (w *tagWindow) find(ctx context.Context, tag string) {
 	result := w.add()
 	if w.known != nil {
 		if d, ok := w.known(ctx, tag); ok {
-			result <- found{artifact: Artifact{Repository: w.repository, Descriptor: d, Tags: []string{tag}, Cursor: tag}}
+			result <- found{artifact: Artifact{Repository: w.repository, Descriptor: d, Unread: d.MediaType == "", Tags: []string{tag}, Cursor: tag}}
 			return
 		}
 	}

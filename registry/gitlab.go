@@ -99,7 +99,7 @@ func (g *gitlabLister) untagged() string {
 }
 
 // resolvesTags implements tagResolver.
-func (g *gitlabLister) resolvesTags() {}
+func (g *gitlabLister) resolvesTags() (tellsSome bool) { return false }
 
 // A gitlabRepository is a repository as GitLab lists it.
 type gitlabRepository struct {

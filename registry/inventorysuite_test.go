@@ -26,7 +26,7 @@ func (i suiteInventory) Artifacts(ctx context.Context, q registrytest.Query) ite
 	return func(yield func(registrytest.Artifact, error) bool) {
 		for a, err := range i.Registry.Artifacts(ctx, Query(q)) {
 			if !yield(registrytest.Artifact{
-				Repository: a.Repository, MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, Tags: a.Tags, Cursor: a.Cursor,
+				Repository: a.Repository, MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, Unread: a.Unread, Tags: a.Tags, Cursor: a.Cursor,
 			}, err) {
 				return
 			}

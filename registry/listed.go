@@ -28,10 +28,10 @@ type manifestLister interface {
 	untagged() string
 }
 
-// A tagResolver is a manifestLister whose listing leaves out tags or digests. The
-// tags of its repositories are listed by the distribution API instead, and the
-// wanted ones resolved by one HEAD each.
-type tagResolver interface{ resolvesTags() }
+// A tagResolver is a manifestLister whose listing leaves out tags. Those of its
+// repositories are listed by the distribution API instead, and the wanted ones of
+// which its listing does not tell what they name are resolved by one HEAD each.
+type tagResolver interface{ resolvesTags() (tellsSome bool) }
 
 // A listedManifest is one entry of a registry's own listing.
 type listedManifest struct {
@@ -115,28 +115,43 @@ func (l *listed) Untagged() string { return l.lister.untagged() }
 
 // Artifacts implements Inventory: tagged artifacts first, in the order of the
 // listing, then untagged ones in the order of their digests. A tagged artifact
-// costs no request beyond the listing's pages, unless the listing leaves its
-// media type out: then one HEAD. Its size is 0 where the listing does not say it,
-// and its media type empty where that says only that it is no index.
+// costs no request beyond the listing's pages, and both together are found in one
+// pass over these, unless it is interrupted.
 func (l *listed) Artifacts(ctx context.Context, q Query) iter.Seq2[Artifact, error] {
 	return func(yield func(Artifact, error) bool) {
-		tagged := l.tagged
-		if _, ok := l.lister.(tagResolver); ok {
-			tagged = l.resolved
+		untagged := q.Untagged && l.lister.untagged() == ""
+		var names *census
+		if !strings.HasPrefix(q.After, untaggedCursor) && q.Tags != nil {
+			if untagged && q.After == "" {
+				names = &census{}
+			}
+			tagged := l.tagged
+			if _, ok := l.lister.(tagResolver); ok {
+				tagged = l.resolved
+			}
+			if !tagged(ctx, q, names, yield) {
+				return
+			}
 		}
-		if !strings.HasPrefix(q.After, untaggedCursor) && q.Tags != nil && !tagged(ctx, q, yield) {
-			return
-		}
-		if q.Untagged && l.lister.untagged() == "" {
-			l.untagged(ctx, q, yield)
+		if untagged {
+			l.untagged(ctx, q, names, yield)
 		}
 	}
 }
 
 // resolved yields the wanted tagged artifacts of a tagResolver; false if it is
 // over.
-func (l *listed) resolved(ctx context.Context, q Query, yield func(Artifact, error) bool) bool {
-	for a, err := range l.Client.tagged(ctx, q) {
+func (l *listed) resolved(ctx context.Context, q Query, names *census, yield func(Artifact, error) bool) bool {
+	var known knownTag
+	if r, ok := l.lister.(tagResolver); ok && r.resolvesTags() {
+		told, err := l.told(ctx, q, names)
+		if err != nil {
+			yield(Artifact{}, err)
+			return false
+		}
+		known = told.known
+	}
+	for a, err := range l.Client.resolved(ctx, q, l.Tags(ctx, q.Repository, q.After), known) {
 		if !yield(a, err) || err != nil && a.Repository == "" {
 			return false
 		}
@@ -144,14 +159,53 @@ func (l *listed) resolved(ctx context.Context, q Query, yield func(Artifact, err
 	return ctx.Err() == nil
 }
 
+// toldTags are the digests that a listing tells of some tags.
+type toldTags map[string][32]byte
+
+// known implements knownTag.
+func (t toldTags) known(_ context.Context, tag string) (Descriptor, bool) {
+	item, ok := t[tag]
+	return Descriptor{Digest: hashOf(item)}, ok && item != [32]byte{}
+}
+
+// told lists the repository for what its listing tells of the wanted tags. It
+// holds 32 bytes and the name of each.
+func (l *listed) told(ctx context.Context, q Query, names *census) (toldTags, error) {
+	told := toldTags{}
+	for m, err := range l.lister.manifests(ctx, q.Repository, "") {
+		if err != nil && m.Digest == (v1.Hash{}) {
+			return nil, err
+		}
+		if names != nil {
+			names.add(ctx, l, q.Repository, m, err)
+		}
+		item, odd := itemOf(m.Digest)
+		if err != nil || odd != nil {
+			continue
+		}
+		for _, tag := range m.Tags {
+			if before, twice := told[tag]; twice && before != item {
+				item = [32]byte{} // one of them is of yesterday
+			}
+			if q.Tags(tag) {
+				told[tag] = item
+			}
+		}
+	}
+	return told, ctx.Err()
+}
+
 // tagged yields the wanted tagged artifacts; false if it is over.
-func (l *listed) tagged(ctx context.Context, q Query, yield func(Artifact, error) bool) bool {
+func (l *listed) tagged(ctx context.Context, q Query, names *census, yield func(Artifact, error) bool) bool {
 	cursor := q.After
 	for m, err := range l.lister.manifests(ctx, q.Repository, q.After) {
 		if m.Cursor != "" {
 			cursor = m.Cursor
 		}
-		a := Artifact{Repository: q.Repository, Descriptor: m.Descriptor, Cursor: cursor}
+		if names != nil && m.Digest != (v1.Hash{}) {
+			names.add(ctx, l, q.Repository, m, err)
+		}
+		a := Artifact{Repository: q.Repository, Descriptor: m.Descriptor, Unread: m.MediaType == "" && !m.Image, Cursor: cursor}
 		if err != nil {
 			if m.Digest == (v1.Hash{}) {
 				yield(Artifact{}, err)
@@ -179,15 +233,7 @@ func (l *listed) tagged(ctx context.Context, q Query, yield func(Artifact, error
 		if len(a.Tags) == 0 {
 			continue
 		}
-		if a.MediaType == "" && !m.Image {
-			if a.Descriptor, err = l.Resolve(ctx, q.Repository, m.Digest.String()); err != nil {
-				a.Digest, err = m.Digest, fmt.Errorf("tag %s: %w", a.Tags[0], err)
-			}
-			if ctx.Err() != nil {
-				break
-			}
-		}
-		if !yield(a, err) {
+		if !yield(a, nil) {
 			return false
 		}
 	}
@@ -199,18 +245,27 @@ func (l *listed) tagged(ctx context.Context, q Query, yield func(Artifact, error
 
 // untagged yields the artifacts that no tag and no index names and that are no
 // signatures. What was found is remembered for a listing that is interrupted.
-func (l *listed) untagged(ctx context.Context, q Query, yield func(Artifact, error) bool) {
+// names is what the pass over the tagged ones told, nil without one.
+func (l *listed) untagged(ctx context.Context, q Query, names *census, yield func(Artifact, error) bool) {
 	after, resumed := strings.CutPrefix(q.After, untaggedCursor)
 	found, known := l.scans.lists.get(q.Repository)
 	if !known || !resumed || l.scans.now().Sub(found.at) > maxScanAge {
-		unnamed, err := l.unnamed(ctx, q.Repository, yield)
-		if err != nil {
-			if !errors.Is(err, errStopped) {
-				yield(Artifact{}, err)
-			}
+		if names == nil {
+			names = l.names(ctx, q.Repository)
+		}
+		if names.err == nil {
+			names.err = ctx.Err()
+		}
+		if names.err != nil {
+			yield(Artifact{}, names.err)
 			return
 		}
-		found = scan{unnamed: unnamed, at: l.scans.now()}
+		for _, odd := range names.odd {
+			if !yield(Artifact{Repository: q.Repository, Descriptor: odd.Descriptor}, odd.fault) {
+				return
+			}
+		}
+		found = scan{unnamed: names.unnamed(), at: l.scans.now()}
 	}
 	list := found.unnamed
 	if resumed {
@@ -226,48 +281,63 @@ func (l *listed) untagged(ctx context.Context, q Query, yield func(Artifact, err
 	l.scans.lists.drop(func(repository string) bool { return repository == q.Repository })
 }
 
-// unnamed lists the repository and returns the digests that no tag and no index
-// names. It reads the indexes whose children the listing does not say, and
-// holds 32 bytes for each manifest and each child of an index. A listing may name
-// a manifest by its digest alone in one entry and by a tag in another.
-func (l *listed) unnamed(ctx context.Context, repository string, yield func(Artifact, error) bool) ([][32]byte, error) {
-	bare, named := &digestSet{}, &digestSet{}
+// A census finds out which manifests of a repository no tag and no index names. A
+// listing may name a manifest by its digest alone in one entry and by a tag in
+// another. It holds 32 bytes for each manifest and each child of an index.
+type census struct {
+	bare, named digestSet
+	odd         []listedEntry // bare ones whose digest fits in no set
+	err         error         // why it cannot be told; nothing is added after it
+}
+
+// names lists the repository.
+func (l *listed) names(ctx context.Context, repository string) *census {
+	n := &census{}
 	for m, err := range l.lister.manifests(ctx, repository, "") {
 		if err != nil && m.Digest == (v1.Hash{}) {
-			return nil, err
+			n.err = err
 		}
-		if err != nil {
-			continue // its own listing said so, or says so next time
-		}
-		set := bare
-		if len(m.Tags) > 0 {
-			set = named
-		}
-		if err := set.add(m.Digest); err != nil && set == bare {
-			if !yield(Artifact{Repository: repository, Descriptor: m.Descriptor}, err) {
-				return nil, errStopped
-			}
-			continue
-		}
-		n, err := l.natureOf(ctx, repository, m)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), errors.Is(err, ErrTooLarge):
-			continue // names nothing; if it is bare, it is reported when its turn comes
-		case err != nil: // its children would be taken for artifacts of their own
-			return nil, fmt.Errorf("looking for what %s names: %w", m.Digest, err)
-		}
-		for _, child := range n.children {
-			_ = named.add(child) // one that does not fit is not in the other set either
+		n.add(ctx, l, repository, m, err)
+		if n.err != nil {
+			break
 		}
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	return n
+}
+
+// add takes one entry of the listing. It reads the indexes whose children the
+// listing does not say.
+func (n *census) add(ctx context.Context, l *listed, repository string, m listedManifest, fault error) {
+	if n.err != nil || fault != nil { // its own listing says so
+		return
 	}
-	bare.sort()
-	named.sort()
-	return slices.Clone(slices.DeleteFunc(bare.items, named.has)), nil
+	set := &n.bare
+	if len(m.Tags) > 0 {
+		set = &n.named
+	}
+	if err := set.add(m.Digest); err != nil && set == &n.bare {
+		n.odd = append(n.odd, listedEntry{listedManifest: m, fault: err})
+		return
+	}
+	nature, err := l.natureOf(ctx, repository, m)
+	switch {
+	case ctx.Err() != nil:
+		n.err = ctx.Err()
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrCorrupt), errors.Is(err, ErrTooLarge):
+		return // names nothing; if it is bare, it is reported when its turn comes
+	case err != nil: // its children would be taken for artifacts of their own
+		n.err = fmt.Errorf("looking for what %s names: %w", m.Digest, err)
+	}
+	for _, child := range nature.children {
+		_ = n.named.add(child) // one that does not fit is not in the other set either
+	}
+}
+
+// unnamed returns the bare digests that nothing names, sorted.
+func (n *census) unnamed() [][32]byte {
+	n.bare.sort()
+	n.named.sort()
+	return slices.Clone(slices.DeleteFunc(n.bare.items, n.named.has))
 }
 
 // natureOf returns what a listed manifest is, reading it only if the listing

@@ -51,7 +51,7 @@ func (f *fakeLister) manifests(ctx context.Context, _, after string) iter.Seq2[l
 }
 
 // overMemory returns a registry in memory that is listed by f.
-func overMemory(t *testing.T, f *fakeLister) *listed {
+func overMemory(t *testing.T, f manifestLister) *listed {
 	t.Helper()
 	return newListed(client(t, config(serve(t, inMemory()))), f)
 }
@@ -98,14 +98,60 @@ func TestListedTagged(t *testing.T) {
 	q := Query{Repository: "app", Tags: always, Untagged: true}
 	want(t, outcomes(t, l, q), []string{
 		"v1,v1.0", "a tag: " + ErrCorrupt.Error() + " place 2", "v2", "v3",
-		"gone: not found place 4", "invalid:x: " + ErrCorrupt.Error() + " place 4",
+		"gone", "invalid:x: " + ErrCorrupt.Error() + " place 4",
 	}, "artifacts")
-	want(t, sent(), map[string]int64{"HEAD 200": 1, "HEAD 404": 1}, "requests: for media types that are not listed")
+	want(t, sent(), map[string]int64{}, "requests for tagged artifacts")
+	for a, err := range l.Artifacts(t.Context(), q) {
+		if unread := len(a.Tags) > 0 && (a.Tags[0] == "v3" || a.Tags[0] == "gone"); err == nil && a.Unread != unread {
+			t.Errorf("%v: unread %t, want %t", a.Tags, a.Unread, unread)
+		}
+	}
 	q.Tags = func(tag string) bool { return tag == "v1.0" }
 	want(t, outcomes(t, l, q)[0], "v1.0", "one of two tags")
 	want(t, sent(), map[string]int64{}, "requests for tags that are not wanted")
 	q.Tags, q.After, f.end = always, "place 6", ErrForbidden
 	want(t, outcomes(t, l, q), []string{": not permitted "}, "a listing that breaks off")
+}
+
+// Tagged and untagged artifacts are told apart in one pass over the listing.
+func TestListedInOnePass(t *testing.T) {
+	f := &fakeLister{}
+	l := overMemory(t, f)
+	child, lost := pushImage(t, l, "app", "", "child"), pushImage(t, l, "app", "", "lost")
+	f.add(child).ArtifactType = "application/x"
+	f.add(pushIndex(t, l, "app", "v1", child), "v1")
+	f.add(lost)
+	want(t, outcomes(t, l, Query{Repository: "app", Tags: always, Untagged: true}), []string{"v1", lost.Digest.String()}, "artifacts")
+	want(t, f.listings, 1, "listings")
+}
+
+// A someTags lister knows one tag of each manifest.
+type someTags struct{ *fakeLister }
+
+func (someTags) resolvesTags() bool { return true }
+
+// Tags that the listing tells cost no request; the others are resolved, and so
+// is one that two entries claim.
+func TestListedSomeTags(t *testing.T) {
+	f := someTags{&fakeLister{}}
+	l := overMemory(t, f)
+	a, b := pushImage(t, l, "app", "v1", "a"), pushImage(t, l, "app", "v2", "b")
+	pushImage(t, l, "app", "latest", "b")
+	pushImage(t, l, "app", "moved", "b")
+	f.add(a, "v1")
+	f.add(b, "v2")
+	f.add(a, "moved")
+	f.add(b, "moved")
+	sent := counts(l)
+	got := map[string]string{}
+	for artifact, err := range l.Artifacts(t.Context(), Query{Repository: "app", Tags: always, Untagged: true}) {
+		wants(t, err, nil, "artifact")
+		got[strings.Join(artifact.Tags, ",")] = artifact.Digest.String()
+	}
+	want(t, got, map[string]string{"v1": a.Digest.String(), "v2": b.Digest.String(), "latest": b.Digest.String(), "moved": b.Digest.String()}, "artifacts")
+	want(t, sent(), map[string]int64{"GET 200": 1, "HEAD 200": 2}, "requests: the tags, and two that are not told")
+	f.end = ErrForbidden
+	want(t, outcomes(t, l, Query{Repository: "app", Tags: always}), []string{": not permitted "}, "a listing that breaks off")
 }
 
 // A listing that ends without a word because its context did is not taken for a

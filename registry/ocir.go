@@ -108,7 +108,7 @@ func (o *ocirLister) untagged() string { return "" }
 
 // resolvesTags implements tagResolver: OCI lists of an image's tags only the
 // most recent one.
-func (o *ocirLister) resolvesTags() {}
+func (o *ocirLister) resolvesTags() (tellsSome bool) { return true }
 
 func (o *ocirLister) call(kind, token string, filters url.Values) vendorCall {
 	query := url.Values{

@@ -71,7 +71,8 @@ func TestSuiteOCIR(t *testing.T) {
 		r := open(t, cfg)
 		r.(*listed).lister.(*ocirLister).size = 5
 		target := suiteTarget(r, s)
-		target.API, target.Untagged, target.PageSize, target.PerArtifact = api, true, 5, 1
+		target.API, target.Untagged, target.PageSize = api, true, 5
+		target.Usual, target.UsualPage = suiteInventory{open(t, cfg)}, ocirPage
 		target.Prefix, target.Refuse = exampleNamespace+"/", registrytest.OCIRRefuse
 		target.Concerns = func(r *http.Request, repository string) bool {
 			return exampleNamespace+"/"+r.URL.Query().Get("repositoryName") == repository

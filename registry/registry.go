@@ -29,8 +29,10 @@ type Manifest struct {
 type Artifact struct {
 	Repository string // full name, without the host
 	// Of the Descriptor, Size is 0 where the listing does not say it, and
-	// MediaType is empty where that says only that it is no index.
+	// MediaType is empty where that says only that it is no index, or nothing.
 	Descriptor
+	// Unread says that the listing does not tell whether it is an index.
+	Unread bool
 	// Tags are those the inventory saw pointing to the digest. An artifact
 	// with several tags may be yielded several times, each time with some of
 	// them. Empty: no tag names the artifact.

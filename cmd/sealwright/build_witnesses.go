@@ -58,7 +58,7 @@ func witnessID(p policy.Policy) (string, error) {
 		var content []byte
 		if path != "" {
 			var err error
-			if content, err = os.ReadFile(path); err != nil { //nolint:gosec // named by the configuration
+			if content, err = os.ReadFile(path); err != nil {
 				return err
 			}
 		}
