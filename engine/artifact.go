@@ -32,6 +32,7 @@ type ending struct {
 // it, along the path, and remembers it if all is well. ctx is an artifactContext.
 // known is whether all was verified before.
 func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error, known bool) (ended []ending) {
+	since := r.engine.opts.Now()
 	if listed != nil {
 		err := fmt.Errorf("resolving: %w", listed)
 		if errors.Is(listed, registry.ErrNotFound) {
@@ -50,7 +51,7 @@ func (r *run) artifact(ctx context.Context, a registry.Artifact, listed error, k
 		}
 		ended = append(ended, r.digest(ctx, d, tags, known))
 	}
-	r.learn(ctx, a, ended)
+	r.learn(ctx, a, ended, since)
 	return ended
 }
 

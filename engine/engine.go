@@ -36,6 +36,10 @@ type Options struct {
 	// PutOff is how long a push that could not be dealt with waits for the next
 	// attempt; then twice as long each time, at most 40 times. Default 15 seconds.
 	PutOff time.Duration
+	// Grace is how old pushes may be whose policy this process does not know, or
+	// knows as disabled, before they are dropped: a replica may have taken them
+	// that got its configuration earlier. Default 10 minutes.
+	Grace time.Duration
 	// Observe, when set, is told of each artifact's outcome. It must not block,
 	// nor may the functions below.
 	Observe func(journal.Subtask)
@@ -60,6 +64,7 @@ type Engine struct {
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
 	cutNow   context.CancelFunc
 	retired  sync.WaitGroup
+	doubts   sync.Map // names of policies whose Doubt waits for their key
 }
 
 // New returns an engine; nothing runs before Start.
@@ -81,6 +86,9 @@ func New(o Options) *Engine {
 	}
 	if o.Settling <= 0 {
 		o.Settling = settling
+	}
+	if o.Grace <= 0 {
+		o.Grace = 10 * time.Minute
 	}
 	if o.PutOff <= 0 {
 		o.PutOff = putOff
@@ -130,7 +138,10 @@ func (e *Engine) schedules() []schedule {
 		b := &setup.policies[i]
 		own, drift := schedule{name: b.Name}, schedule{name: driftPrefix + b.Name}
 		if b.IsEnabled() {
-			own.cron, drift.cron = b.Trigger.Schedule(), setup.Upkeep.DriftScan
+			own.cron = b.Trigger.Schedule()
+		}
+		if b.IsEnabled() && setup.Upkeep.Remember > 0 {
+			drift.cron = setup.Upkeep.DriftScan
 		}
 		out = append(out, own, drift)
 	}
@@ -190,12 +201,15 @@ var ErrPolicy = errors.New("cannot fire policy")
 // execution is under way is fired again when that ends; any number of such
 // firings make one execution.
 func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, error) {
-	b, err := e.setup.Load().find(name)
+	setup := e.setup.Load()
+	b, err := setup.find(name)
 	switch {
 	case err != nil:
 		return journal.Execution{}, err
 	case !b.IsEnabled():
 		return journal.Execution{}, fmt.Errorf("%w: %q is disabled", ErrPolicy, name)
+	case b.drift && setup.Upkeep.Remember <= 0:
+		return journal.Execution{}, fmt.Errorf("%w: %q has nothing to scan, as remember is 0", ErrPolicy, name)
 	}
 	return e.fire(ctx, b.firing(name, journal.Live))
 }

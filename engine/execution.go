@@ -148,11 +148,14 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	setup := e.use()
 	defer setup.release()
 	b, why := setup.active(x)
+	events := x.Trigger == policy.EventBased
+	if why != "" && events && e.opts.Now().Sub(x.CreatedAt) < e.opts.Grace {
+		return journal.Again{After: e.opts.PutOff}
+	}
 	if why != "" {
 		return e.stopExecution(ctx, x, b, why)
 	}
 	unusable := b.usable(e.opts.Now())
-	events := x.Trigger == policy.EventBased
 	if unusable != nil && !events {
 		return e.failExecution(ctx, x, unusable)
 	}

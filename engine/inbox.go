@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -199,23 +200,25 @@ func (r *run) pushed(ctx context.Context, d journal.Delivered) (s journal.Settle
 		return journal.Settled{Delivered: d}, true // edited since it came
 	}
 	if r.unusable != nil {
-		e := r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), r.unusable)
-		return r.again(d, e.Reason), r.failure() == nil
+		return r.unread(ctx, d, r.unusable)
 	}
 	var err error
 	a.Descriptor, err = r.policy.place.registry.Resolve(ctx, d.Repository, d.Tag)
 	settled := journal.Settled{Delivered: d}
-	if d.Attempts < maxEarly && (errors.Is(err, registry.ErrNotFound) || err == nil && d.Digest != "" && a.Digest.String() != d.Digest) {
+	missing := errors.Is(err, registry.ErrNotFound)
+	if d.Attempts < maxEarly && (missing || err == nil && d.Digest != "" && a.Digest.String() != d.Digest) {
 		settled.Again = r.engine.opts.Now().Add(r.engine.opts.PutOff >> 6 << (2 * d.Attempts))
-		if err != nil {
+		settled.Attempts++
+		if missing {
 			return settled, true
 		}
 	}
-	m, known, fresh := r.recall(ctx, a)
-	if err == nil && fresh {
-		r.believe(ctx, a, m)
-		return settled, r.failure() == nil
+	if err != nil && !missing {
+		return r.unread(ctx, d, fmt.Errorf("resolving: %w", err))
 	}
+	// What is remembered is not believed: the artifact may have been deleted, and
+	// its signatures with it, before it was pushed.
+	_, known, _ := r.recall(ctx, a)
 	for _, e := range r.artifact(ctx, a, err, known) {
 		switch {
 		case !e.Status.Final():
@@ -241,6 +244,19 @@ func worthAnother(reason string) bool {
 	return true
 }
 
+// unread puts off a push of which nothing could be found out. History is told of
+// it when it is given up.
+func (r *run) unread(ctx context.Context, d journal.Delivered, err error) (journal.Settled, bool) {
+	if reason := reasonFor(err); worthAnother(reason) {
+		if s := r.again(d, reason); !s.Again.IsZero() {
+			r.log.Warn("pushed artifact put off", zap.String("tag", d.Tag), zap.String("reason", reason), zap.Error(err))
+			return s, true
+		}
+	}
+	r.conclude(ctx, r.subtask(registry.Descriptor{}, []string{d.Tag}), err)
+	return journal.Settled{Delivered: d}, r.failure() == nil
+}
+
 // again puts a push off, longer each time.
 func (r *run) again(d journal.Delivered, reason string) journal.Settled {
 	if d.Attempts >= maxAttempts-1 {
@@ -249,42 +265,79 @@ func (r *run) again(d journal.Delivered, reason string) journal.Settled {
 		return journal.Settled{Delivered: d}
 	}
 	wait := min(r.engine.opts.PutOff<<min(d.Attempts, 8), 40*r.engine.opts.PutOff)
+	d.Attempts++
 	return journal.Settled{Delivered: d, Again: r.engine.opts.Now().Add(wait)}
+}
+
+// A search is how far the look for what no tag and no index names got. It is the
+// task's cursor.
+type search struct {
+	// Told is how often a push had been told of when the search began: what was
+	// pushed later may be missing from it.
+	Told int64 `json:"told"`
+	// Another is why something that was found is worth another look, or empty.
+	Another string `json:"another,omitempty"`
+	After   string `json:"after"` // registry.Query.After
 }
 
 // pushedByDigest looks through the repository for artifacts that no tag and no
 // index names, where the registry lists them; false if it came to no end.
-func (r *run) pushedByDigest(ctx context.Context, d journal.Delivered) (journal.Settled, bool) {
+func (r *run) pushedByDigest(ctx context.Context, d journal.Delivered) (s journal.Settled, ok bool) {
 	if r.unusable != nil {
 		return r.again(d, reasonFor(r.unusable)), true
 	}
-	q := registry.Query{Repository: d.Repository, Untagged: r.policy.match.Untagged(d.Repository), After: r.task.Cursor}
-	if !q.Untagged {
+	if !r.policy.match.Untagged(d.Repository) {
 		return journal.Settled{Delivered: d}, true // edited since it came
 	}
-	listing, cancel := withoutDeadline(ctx)
-	defer cancel()
-	end := r.engine.opts.Now().Add(r.engine.opts.Slice)
-	cursor, more, err := r.stream(listing, q, end)
-	switch {
-	case r.failure() != nil, ctx.Err() != nil, r.engine.isStopping():
-		return journal.Settled{}, false
-	case err == nil && !more:
-		cursor = "" // the next scan is a new one
+	at := search{Told: d.Told}
+	if r.task.Cursor != "" {
+		if err := json.Unmarshal([]byte(r.task.Cursor), &at); err != nil {
+			at = search{Told: d.Told} // from the beginning
+		}
 	}
-	saveCtx, cancelSave := saving(ctx)
-	defer cancelSave()
-	if _, saveErr := r.engine.journal.SaveCursor(saveCtx, r.task.ID, cursor, true); saveErr != nil {
-		r.fail(fmt.Errorf("%w: %w", errJournal, saveErr))
+	more, err := r.search(ctx, &at, d.Repository)
+	if r.failure() != nil || ctx.Err() != nil || r.engine.isStopping() {
+		return journal.Settled{}, false
+	}
+	cursor := ""
+	if more {
+		raw, err := json.Marshal(at)
+		if err != nil {
+			panic(fmt.Sprintf("encoding a search: %v", err)) // strings and numbers always encode
+		}
+		cursor = string(raw)
+	}
+	saveCtx, cancel := saving(ctx)
+	defer cancel()
+	if _, err := r.engine.journal.SaveCursor(saveCtx, r.task.ID, cursor, true); err != nil {
+		r.fail(fmt.Errorf("%w: %w", errJournal, err))
 		return journal.Settled{}, false
 	}
 	r.task.Cursor = cursor
 	switch {
-	case more:
+	case more, at.Told != d.Told:
 		return journal.Settled{Delivered: d, Again: r.engine.opts.Now()}, true
 	case err != nil && !errors.Is(err, registry.ErrNotFound) && !errors.Is(err, registry.ErrUnsupported):
 		r.log.Warn("repository could not be looked through for untagged artifacts", zap.Error(err))
 		return r.again(d, reasonFor(err)), true
+	case at.Another != "":
+		return r.again(d, at.Another), true
 	}
 	return journal.Settled{Delivered: d}, true
+}
+
+// search goes on for at most one slice; more is whether it is not at its end.
+func (r *run) search(ctx context.Context, at *search, repository string) (more bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.panicked(p)
+		}
+	}()
+	listing, cancel := withoutDeadline(ctx)
+	defer cancel()
+	r.another = at.Another
+	at.After, more, err = r.stream(listing, registry.Query{Repository: repository, Untagged: true, After: at.After},
+		r.engine.opts.Now().Add(r.engine.opts.Slice))
+	at.Another = r.another
+	return more, err
 }

@@ -179,6 +179,23 @@ func TestPushesWaitForWhatFails(t *testing.T) {
 		wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
 		wantOneSignatureEach(t, s, []v1.Hash{digest})
 	})
+	t.Run("resolving", func(t *testing.T) {
+		s := registrytest.Memory(t)
+		digest := s.Push(t, "app:v1", registrytest.Image(t))
+		var refused atomic.Int64
+		intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if !strings.HasSuffix(r.URL.Path, "/manifests/v1") || refused.Add(1) > 2 {
+				return false
+			}
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		})
+		h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 50 * time.Millisecond })
+		h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
+		xs := h.drained("p")
+		wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+		wantOneSignatureEach(t, s, []v1.Hash{digest})
+	})
 	t.Run("for good", func(t *testing.T) {
 		s := registrytest.Memory(t)
 		h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
@@ -362,11 +379,148 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// unsigned is a distribution with an artifact that nothing names, and a house
+// whose policy covers it when it is pushed.
+func unsigned(t *testing.T, change func(*engine.Options)) (h *house, digest v1.Hash) {
+	t.Helper()
+	s := registrytest.Distribution(t)
+	img := registrytest.Image(t)
+	digest = s.Push(t, "app@"+registrytest.Digest(t, img).String(), img)
+	p := onPush("p")
+	p.Scope = []policy.ScopeRule{{Repositories: matches("**"), Untagged: true}}
+	h = &house{t: t, server: s, key: newKey(t)}
+	r := open(t, s, func(c *registry.Config) { c.Kind, c.Storage = "distribution", s.Storage() })
+	h.start(filepath.Join(t.TempDir(), "state"), r, []policy.Policy{p}, func(o *engine.Options) {
+		o.Settling, o.PutOff, o.Setup.Upkeep.Remember = 50*time.Millisecond, 50*time.Millisecond, time.Hour
+		if change != nil {
+			change(o)
+		}
+	})
+	return h, digest
+}
+
+// An artifact that was deleted and is pushed again lost its signatures with it:
+// that they were verified is not believed.
+func TestWhatIsPushedIsNotBelieved(t *testing.T) {
+	t.Run("tag", func(t *testing.T) {
+		s := registrytest.Memory(t)
+		digests := pushSome(t, s, 1)
+		h, _, _ := remembering(t, s, onPush("p"))
+		h.fire("p")
+		loses(s, "app", digests...)
+		h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v0", Digest: digests[0].String(), At: time.Now().Add(-time.Minute)})
+		xs := h.drained("p")
+		wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonRestored: 1})
+	})
+	t.Run("digest", func(t *testing.T) {
+		h, digest := unsigned(t, nil)
+		push := event.Push{Repository: "app", Digest: digest.String()}
+		h.receive(engine.Receipt{New: 1}, push)
+		h.drained("p")
+		loses(h.server, "app", digest)
+		h.receive(engine.Receipt{New: 1}, push)
+		xs := h.drained("p")
+		wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	})
+}
+
+// A push by digest waits for what fails, as one of a tag does.
+func TestPushesByDigestWaitForWhatFails(t *testing.T) {
+	h, digest := unsigned(t, nil)
+	var uses atomic.Int64
+	h.key.fail = func() error {
+		if uses.Add(1) > 2 {
+			return nil
+		}
+		return kms.ErrUnavailable
+	}
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Digest: digest.String()})
+	xs := h.drained("p")
+	wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	wantOneSignatureEach(t, h.server, []v1.Hash{digest})
+}
+
+// A search of many slices does not forget what failed in the first.
+func TestLongSearchesRememberFailures(t *testing.T) {
+	h, digests := longSearch(t)
+	var uses atomic.Int64
+	h.key.fail = func() error {
+		if uses.Add(1) == 1 {
+			return kms.ErrUnavailable
+		}
+		return nil
+	}
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app"})
+	h.drained("p")
+	for _, d := range digests {
+		wantOneSignatureEach(t, h.server, []v1.Hash{d})
+	}
+}
+
+// A search that began before a push does not stand for it.
+func TestLongSearchesBeginAnew(t *testing.T) {
+	h, digests := longSearch(t)
+	var uses atomic.Int64
+	h.key.fail = func() error {
+		if uses.Add(1) == 3 {
+			img := registrytest.Image(t)
+			d := h.server.Push(t, "app@"+registrytest.Digest(t, img).String(), img)
+			h.receive(engine.Receipt{Known: 1}, event.Push{Repository: "app", Digest: d.String()})
+			digests = append(digests, d)
+		}
+		return nil
+	}
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app"})
+	h.drained("p")
+	for _, d := range digests {
+		wantOneSignatureEach(t, h.server, []v1.Hash{d})
+	}
+}
+
+// longSearch is a house with artifacts that nothing names, of which a slice
+// takes one.
+func longSearch(t *testing.T) (*house, []v1.Hash) {
+	t.Helper()
+	h, first := unsigned(t, func(o *engine.Options) { o.Slice = 1 })
+	digests := []v1.Hash{first}
+	for range 5 {
+		img := registrytest.Image(t)
+		digests = append(digests, h.server.Push(t, "app@"+registrytest.Digest(t, img).String(), img))
+	}
+	return h, digests
+}
+
+// Pushes wait for a process that knows their policy: another replica took them.
+func TestPushesOfAnUnknownPolicy(t *testing.T) {
+	s := registrytest.Memory(t)
+	digest := s.Push(t, "app:v1", registrytest.Image(t))
+	h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
+	h.key.fail = func() error { return kms.ErrUnavailable }
+	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
+	eventually(t, func() bool { return h.key.uses.Load() > 0 })
+	off, no := onPush("p"), false
+	off.Enabled = &no
+	for _, unknown := range []policy.Policy{onPush("other"), off} {
+		setup := newSetup(t, s, unknown)
+		h.Replace(setup)
+		eventually(t, func() bool { return h.key.uses.Load() > 0 })
+		uses := h.key.uses.Load()
+		time.Sleep(300 * time.Millisecond) // some more of its jobs
+		if now := h.key.uses.Load(); now > uses+1 {
+			t.Errorf("the key was used %d times under a policy that is not there", now-uses)
+		}
+	}
+	h.Replace(newSetup(t, s, onPush("p")))
+	xs := h.drained("p")
+	wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	wantOneSignatureEach(t, s, []v1.Hash{digest})
+}
+
 // Events that no policy of theirs wants any more are dropped.
 func TestPushesOfARemovedPolicy(t *testing.T) {
 	s := registrytest.Memory(t)
 	s.Push(t, "app:v1", registrytest.Image(t))
-	h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
+	h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff, o.Grace = 20*time.Millisecond, 3*time.Second })
 	h.key.fail = func() error { return kms.ErrUnavailable }
 	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
 	eventually(t, func() bool { return h.key.uses.Load() > 0 })

@@ -41,15 +41,20 @@ const memoryBatch = 200
 // artifact itself: 32 hexadecimal digits. Policies with the same terms share what
 // is remembered.
 func (b *bound) terms() string {
+	certificates := make([][]byte, len(b.key.Certificates))
+	for i, c := range b.key.Certificates {
+		certificates[i] = c.Raw
+	}
 	raw, err := json.Marshal(struct {
 		Host, Domain        string // a registry's name may come to mean another host
-		Key                 string
+		Key, Algorithm      string
+		Certificates        [][]byte // leaf first; notation verifies by them
 		Formats             []policy.Format
 		Index               policy.IndexMode
 		Witnesses           string
 		SignatureRepository string
-	}{b.place.registry.Host(), b.Domain, b.key.Signer.Public().Fingerprint(), b.SignatureFormats(), b.IndexMode(),
-		b.witnesses.ID, b.SignatureRepository})
+	}{b.place.registry.Host(), b.Domain, b.key.Signer.Public().Fingerprint(), string(b.key.Signer.Public().Algorithm()), certificates,
+		b.SignatureFormats(), b.IndexMode(), b.witnesses.ID, b.SignatureRepository})
 	if err != nil {
 		panic(fmt.Sprintf("encoding the terms of policy %q: %v", b.Name, err)) // strings always encode
 	}
@@ -71,6 +76,9 @@ type memory struct {
 // recollect prepares what the run may believe. Campaigns change signatures, and
 // believe and learn nothing; a drift scan believes nothing.
 func (r *run) recollect(ctx context.Context) error {
+	if err := r.engine.overdueDoubt(ctx, &r.policy); err != nil {
+		return err
+	}
 	remember := r.setup.Upkeep.Remember
 	if remember <= 0 || r.policy.step != "" {
 		return nil
@@ -105,7 +113,7 @@ func (r *run) recall(ctx context.Context, a registry.Artifact) (m journal.Memory
 		r.fail(fmt.Errorf("%w: %w", errJournal, err))
 		return m, false, false
 	}
-	return m, known, known && m.At.After(r.memory.after)
+	return m, known, known && m.At.After(r.memory.after) && !m.At.After(r.engine.opts.Now())
 }
 
 // believe takes an artifact for signed because it was verified not long ago. Its
@@ -156,13 +164,13 @@ func (r *run) saveKnown(ctx context.Context) {
 }
 
 // learn remembers an artifact of which everything that the policy wants has been
-// verified just now.
-func (r *run) learn(ctx context.Context, a registry.Artifact, ended []ending) {
+// verified since that time.
+func (r *run) learn(ctx context.Context, a registry.Artifact, ended []ending, since time.Time) {
 	if r.memory.terms == "" || len(ended) == 0 {
 		return
 	}
 	m := journal.Memory{Registry: r.policy.Registry, Repository: a.Repository, Digest: a.Digest.String(),
-		Terms: r.memory.terms, At: r.engine.opts.Now()}
+		Terms: r.memory.terms, At: since}
 	for _, e := range ended {
 		if !e.whole {
 			return
@@ -223,9 +231,22 @@ func (e *Engine) Doubt(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	case b.key.Err != nil:
-		return nil // nothing is believed of a key that is not there
+		e.doubts.Store(name, true)
+		return nil // until its key is there, nothing is believed
 	}
 	return e.journal.Doubt(ctx, b.Registry, b.terms())
+}
+
+// overdueDoubt does what Doubt could not when the key was not there.
+func (e *Engine) overdueDoubt(ctx context.Context, b *bound) error {
+	if _, due := e.doubts.LoadAndDelete(b.Name); !due {
+		return nil
+	}
+	if err := e.journal.Doubt(ctx, b.Registry, b.terms()); err != nil {
+		e.doubts.Store(b.Name, true)
+		return fmt.Errorf("%w: %w", errJournal, err)
+	}
+	return nil
 }
 
 // driftPage is how many repositories a drift scan takes up at once.

@@ -2,8 +2,10 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -269,6 +272,127 @@ func TestOtherTermsAreNotRemembered(t *testing.T) {
 	if lost.Load() != 0 {
 		t.Error("a signature that was never there counts as lost")
 	}
+}
+
+// The fingerprint names a key, but not how it signs nor its certificates.
+func TestOtherUsesOfAKeyAreNotRemembered(t *testing.T) {
+	private, public, err := kms.Generate(policy.RSAPSSSHA256, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := filepath.Join(t.TempDir(), "key")
+	if err := kms.WriteKeyPair(prefix, private, public); err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]engine.Key{}
+	for name, a := range map[string]policy.Algorithm{"key": policy.RSAPSSSHA256, "renewed": policy.RSAPSSSHA256, "pkcs1": policy.RSAPKCS1SHA256} {
+		signer, err := kms.Open(t.Context(), kms.Config{URI: "file:" + prefix + ".key", Algorithm: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[name] = engine.Key{Signer: signer, Certificates: certify(t, signer, time.Hour)}
+	}
+	first, renewed, pkcs1 := everything("first"), everything("renewed"), everything("pkcs1")
+	renewed.Key, pkcs1.Key = "renewed", "pkcs1"
+	s := registrytest.Memory(t)
+	pushSome(t, s, 1)
+	h := withKeys(t, s, keys, first, renewed, pkcs1)
+	h.setup.Upkeep.Remember = time.Hour
+	h.fire("first")
+	for _, name := range []string{"renewed", "pkcs1"} {
+		s.Reset()
+		h.fire(name)
+		if looks(s) == 0 {
+			t.Errorf("%s: what the key has signed in another way is believed", name)
+		}
+	}
+}
+
+// What was verified at a time that has not come is not believed: that clock was
+// wrong.
+func TestMemoriesOfTheFuture(t *testing.T) {
+	s := registrytest.Memory(t)
+	pushSome(t, s, 1)
+	h, c, _ := remembering(t, s, everything("p"))
+	c.forward(time.Hour)
+	h.fire("p")
+	c.forward(-time.Hour)
+	s.Reset()
+	h.fire("p")
+	if looks(s) == 0 {
+		t.Error("it is believed")
+	}
+}
+
+// A drift scan says of what it cannot see that it could not.
+func TestDriftScanOfWhatCannotBeSeen(t *testing.T) {
+	s := registrytest.Memory(t)
+	pushSome(t, s, 2)
+	h, _, _ := remembering(t, s, everything("p"))
+	h.fire("p")
+	intercept(s, func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if r.URL.Path != "/v2/app/manifests/v1" {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	wantCounts(t, h.fire("drift/p"), journal.Failed, map[string]int64{engine.ReasonAlreadySigned: 1, engine.ReasonForbidden: 1})
+}
+
+// Without a memory there is nothing to scan.
+func TestDriftScanWithoutMemory(t *testing.T) {
+	h := build(t, registrytest.Memory(t), []policy.Policy{everything("p")}, nil)
+	if _, err := h.Fire(t.Context(), "drift/p"); !errors.Is(err, engine.ErrPolicy) || !strings.Contains(err.Error(), "remember is 0") {
+		t.Errorf("fired: %v", err)
+	}
+}
+
+// To doubt what a key has signed waits for the key.
+func TestDoubtWaitsForTheKey(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 1)
+	key := engine.Key{Signer: lasting{newKey(t)}}
+	h := withKeys(t, s, map[string]engine.Key{"key": key}, everything("p"))
+	h.setup.Upkeep.Remember = time.Hour
+	h.fire("p")
+	replace := func(k engine.Key) {
+		setup, err := engine.NewSetup([]policy.Policy{everything("p")}, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
+			map[string]engine.Key{"key": k}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setup.Upkeep.Remember = time.Hour
+		h.Replace(setup)
+	}
+	replace(engine.Key{Err: kms.ErrUnavailable})
+	if err := h.Doubt(t.Context(), "p"); err != nil {
+		t.Fatal(err)
+	}
+	loses(s, "app", digests...)
+	replace(key)
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonRestored: 1})
+	s.Reset()
+	h.fire("p")
+	if looks(s) != 0 {
+		t.Error("it is doubted for ever")
+	}
+}
+
+// What prune has removed is not taken for there.
+func TestPruneForgets(t *testing.T) {
+	s := registrytest.Distribution(t)
+	image := registrytest.Image(t)
+	digest := s.Push(t, "app:v1", image)
+	r := rotate(t, s)
+	r.setup.Upkeep.Remember = time.Hour
+	r.fire("app")
+	remove(t, open(t, s, nil), "app", digest)
+	if sum, _ := r.prune(true, "app"); sum.Removed != 1 {
+		t.Fatalf("%+v", sum)
+	}
+	s.Push(t, "app:v1", image)
+	wantCounts(t, r.fire("app"), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
 }
 
 // Who removes signatures on purpose forgets that they were verified.

@@ -336,6 +336,10 @@ func (p *pruner) claimed(ctx context.Context, f PruneFinding, remove func() erro
 		defer cancel()
 		err = errors.Join(err, hold.Release(ctx))
 	}()
+	// What is removed on purpose is not to be believed, nor taken for lost.
+	if err := p.journal.Forget(ctx, p.registry, f.Repository, f.Digest); err != nil {
+		return fmt.Errorf("%w: %w", errJournal, err)
+	}
 	return remove()
 }
 

@@ -27,11 +27,12 @@ type run struct {
 	memory    memory
 
 	mu       sync.Mutex
-	err      error // the first failure to journal; nothing begins after it
-	begun    int   // artifacts
-	refusals int   // signatures in a row that the registry refused to store
-	refusal  error // the last of them
-	halted   bool  // the execution was ended: its key cannot sign
+	err      error  // the first failure to journal; nothing begins after it
+	begun    int    // artifacts
+	refusals int    // signatures in a row that the registry refused to store
+	refusal  error  // the last of them
+	halted   bool   // the execution was ended: its key cannot sign
+	another  string // why an artifact of a listing is worth another look
 }
 
 // refusalLimit is how many signatures in a row a registry may refuse to store:
@@ -149,7 +150,7 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 				return cursor, true, nil
 			}
 			r.believe(ctx, a, m)
-		case r.policy.drift && !known: // left to the policy's own executions
+		case r.policy.drift && !known && (err == nil || errors.Is(err, registry.ErrNotFound)): // left to the policy's own executions
 		default:
 			release, ok := r.admit(ctx)
 			if !ok {
@@ -160,7 +161,7 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 				defer r.survive(ctx, a)
 				ctx, cancel := r.engine.artifactContext(ctx, r.engine.opts.Deadline)
 				defer cancel()
-				r.artifact(ctx, a, err, known)
+				r.note(r.artifact(ctx, a, err, known))
 			})
 		}
 		r.begun++
@@ -193,7 +194,18 @@ func (r *run) admit(ctx context.Context) (release func(), ok bool) {
 // others, the job and the process live on.
 func (r *run) survive(ctx context.Context, a registry.Artifact) {
 	if p := recover(); p != nil {
-		r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), r.panicked(p))
+		r.note([]ending{r.conclude(ctx, r.subtask(a.Descriptor, a.Tags), r.panicked(p))})
+	}
+}
+
+// note keeps why an artifact of a listing is worth another look.
+func (r *run) note(ended []ending) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range ended {
+		if e.Status == journal.Failed && worthAnother(e.Reason) {
+			r.another = e.Reason
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -158,7 +159,7 @@ func TestSchedules(t *testing.T) {
 		return bound{Policy: policy.Policy{Name: name, Trigger: trigger, Enabled: enabled}}
 	}
 	daily := "0 0 2 * * *"
-	e := New(Options{Setup: &Setup{Upkeep: Upkeep{DriftScan: "0 0 3 * * 0"}, policies: []bound{
+	e := New(Options{Setup: &Setup{Upkeep: Upkeep{Remember: time.Hour, DriftScan: "0 0 3 * * 0"}, policies: []bound{
 		p("scheduled", policy.Trigger{Type: policy.Scheduled, Cron: daily}, nil),
 		p("events", policy.Trigger{Type: policy.EventBased}, nil),
 		p("reconciled", policy.Trigger{Type: policy.EventBased, Reconcile: daily}, nil),
@@ -178,6 +179,12 @@ func TestSchedules(t *testing.T) {
 	}
 	if len(wanted) > 0 {
 		t.Errorf("no schedules %v", wanted)
+	}
+	e.setup.Load().Upkeep.Remember = 0
+	for _, s := range e.schedules() {
+		if strings.HasPrefix(s.name, driftPrefix) && s.cron != "" {
+			t.Errorf("%s is scheduled, but nothing is remembered", s.name)
+		}
 	}
 }
 

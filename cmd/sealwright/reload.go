@@ -106,9 +106,9 @@ func (d *service) reloaded(next *prepared, err error) {
 		d.log.Error("configuration refused, the old one stays", zap.Error(err))
 		return
 	}
-	d.opener.adopt(next)
 	d.opener.turn(next.config)
 	d.engine.Replace(next.setup)
+	d.opener.adopt(next) // last: what the new receivers take is matched by the new policies
 	d.config = next.config
 	d.log.Info("configuration reloaded", zap.Int("policies", len(next.config.Policies)))
 	d.warnOfKeys()

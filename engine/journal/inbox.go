@@ -41,8 +41,9 @@ const (
 // them. When it returns, they are durable. They join the policy's newest
 // execution of trigger event_based if that goes on and is younger than a minute,
 // and begin a new one otherwise; such executions do not wait for others. A push
-// of a tag that waits already is counted, not kept twice. It returns how many
-// were new.
+// of a tag that waits already is counted, not kept twice. What is remembered of
+// digests that were pushed without a tag is forgotten. It returns how many were
+// new.
 func (j *Journal) Deliver(ctx context.Context, f Firing, pushes []Push) (fresh int, err error) {
 	if f.Trigger != policy.EventBased {
 		return 0, fmt.Errorf("delivering pushes to policy %q: trigger %q", f.Policy, f.Trigger)
@@ -69,7 +70,7 @@ func (j *Journal) Deliver(ctx context.Context, f Firing, pushes []Push) (fresh i
 			for n < len(rest) && rest[n].Repository == rest[0].Repository {
 				n++
 			}
-			added, err := j.deliverTo(ctx, q, id, rest[:n])
+			added, err := j.deliverTo(ctx, q, f.Registry, id, rest[:n])
 			if err != nil {
 				return err
 			}
@@ -102,7 +103,7 @@ func (j *Journal) eventExecution(ctx context.Context, q querier, f Firing) (int6
 
 // deliverTo adds pushes of one repository to its task, and sees to it that a job
 // looks at them when they are due.
-func (j *Journal) deliverTo(ctx context.Context, q querier, execution int64, pushes []Push) (fresh int, err error) {
+func (j *Journal) deliverTo(ctx context.Context, q querier, registry string, execution int64, pushes []Push) (fresh int, err error) {
 	now := j.now()
 	due := slices.MinFunc(pushes, func(a, b Push) int { return a.Due.Compare(b.Due) }).Due
 	wake := int64(0) // nothing to wait for
@@ -116,13 +117,21 @@ func (j *Journal) deliverTo(ctx context.Context, q querier, execution int64, pus
 	for _, p := range pushes {
 		seq, err := scanID(q.queryRow(ctx, `INSERT INTO pushes (task_id, tag, digest, pushed_at, received_at, due_at)
 			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (task_id, tag) DO UPDATE SET seq = pushes.seq + 1, attempts = 0, digest = excluded.digest,
-			due_at = CASE WHEN excluded.due_at > pushes.received_at + $7 THEN pushes.due_at ELSE excluded.due_at END RETURNING seq`,
+			pushed_at = excluded.pushed_at,
+			due_at = CASE WHEN excluded.tag = '' AND excluded.due_at > pushes.received_at + $7 THEN pushes.due_at ELSE excluded.due_at END RETURNING seq`,
 			task, p.Tag, p.Digest, micros(cmp.Or(p.At, now)), micros(now), micros(cmp.Or(p.Due, now)), maxSettling.Microseconds()))
 		if err != nil {
 			return 0, err
 		}
 		if seq == 0 {
 			fresh++
+		}
+		if p.Tag != "" || p.Digest == "" { // a tag is looked at in any case
+			continue
+		}
+		// It may have been deleted in between, and its signatures with it.
+		if err := forget(ctx, q, registry, p.Repository, p.Digest); err != nil {
+			return 0, err
 		}
 	}
 	return fresh, nil
@@ -162,8 +171,10 @@ type Delivered struct {
 	Push
 	// Attempts is how often it was looked at in vain.
 	Attempts int
+	// Told is how often it was pushed again while it waited.
+	Told int64
 
-	id, seq int64
+	id int64
 }
 
 // Due returns pushes of a task that are due, the oldest first, at most limit.
@@ -180,12 +191,12 @@ func (j *Journal) Due(ctx context.Context, taskID int64, limit int) ([]Delivered
 func scanDelivered(s scanner) (Delivered, error) {
 	var d Delivered
 	var pushed, due int64
-	err := s.Scan(&d.id, &d.seq, &d.Attempts, &d.Repository, &d.Tag, &d.Digest, &pushed, &due)
+	err := s.Scan(&d.id, &d.Told, &d.Attempts, &d.Repository, &d.Tag, &d.Digest, &pushed, &due)
 	d.At, d.Due = fromMicros(pushed), fromMicros(due)
 	return d, err
 }
 
-// A Settled push was looked at.
+// A Settled push was looked at. Its Attempts are those until now.
 type Settled struct {
 	Delivered
 	// Again is when to look at it again. Zero: it is dealt with, unless it was
@@ -215,9 +226,9 @@ func (j *Journal) settle(ctx context.Context, q querier, e Execution, taskID int
 	for _, s := range settled {
 		var err error
 		if s.Again.IsZero() {
-			_, err = q.exec(ctx, `DELETE FROM pushes WHERE id = $1 AND seq = $2`, s.id, s.seq)
+			_, err = q.exec(ctx, `DELETE FROM pushes WHERE id = $1 AND seq = $2`, s.id, s.Told)
 		} else {
-			_, err = q.exec(ctx, `UPDATE pushes SET attempts = attempts + 1, due_at = $3 WHERE id = $1 AND seq = $2`, s.id, s.seq, micros(s.Again))
+			_, err = q.exec(ctx, `UPDATE pushes SET attempts = $4, due_at = $3 WHERE id = $1 AND seq = $2`, s.id, s.Told, micros(s.Again), s.Attempts)
 		}
 		if err != nil {
 			return time.Time{}, err

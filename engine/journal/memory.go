@@ -119,13 +119,17 @@ func (j *Journal) Recall(ctx context.Context, registry, repository, digest, term
 // signatures were changed on purpose.
 func (j *Journal) Forget(ctx context.Context, registry, repository, digest string) error {
 	err := j.write(ctx, "memories\n"+repository, func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, `DELETE FROM memories WHERE registry = $1 AND repository = $2 AND digest = $3`, registry, repository, digest)
-		return err
+		return forget(ctx, q, registry, repository, digest)
 	})
 	if err != nil {
 		return fmt.Errorf("forgetting %s@%s: %w", repository, digest, err)
 	}
 	return nil
+}
+
+func forget(ctx context.Context, q querier, registry, repository, digest string) error {
+	_, err := q.exec(ctx, `DELETE FROM memories WHERE registry = $1 AND repository = $2 AND digest = $3`, registry, repository, digest)
+	return err
 }
 
 // Doubt makes Doubted return now: what was verified under these terms before is

@@ -13,8 +13,8 @@ func (j *Journal) StartTask(ctx context.Context, id int64) (Task, Execution, err
 	var t Task
 	var e Execution
 	err := j.write(ctx, "", func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, `UPDATE tasks SET status = 'InProgress', updated_at = $2
-			WHERE id = $1 AND status = 'Pending'`, id, micros(j.now()))
+		_, err := q.exec(ctx, `UPDATE tasks SET status = 'InProgress', wake_at = 0, updated_at = $2
+			WHERE id = $1 AND (status = 'Pending' OR status = 'InProgress' AND wake_at > 0)`, id, micros(j.now()))
 		if err != nil {
 			return err
 		}

@@ -57,6 +57,9 @@ func (j *Journal) endWorkOf(ctx context.Context, kind string, args []byte, detai
 		if err := json.Unmarshal(args, &a); err != nil {
 			return err
 		}
+		if t, err := taskByID(ctx, j.store.reader(), a.TaskID); err != nil || t.Round > a.Round {
+			return err // another job took its place
+		}
 		return j.EndTask(ctx, a.TaskID, Failed, ReasonJobDiscarded, detail)
 	}
 	return nil // a kind of another version of Sealwright

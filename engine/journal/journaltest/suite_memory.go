@@ -47,6 +47,11 @@ func testMemory(t *testing.T, j *journal.Journal) {
 	wantNoMemory(t, j, "prod", "app", "sha256:1", "t")
 	wantMemory(t, j, memory("sha256:2", tick(1)))
 
+	// What was pushed without a tag may have been deleted in between.
+	untagged := journal.Push{Repository: "app", Digest: "sha256:2", Due: time.Now().Add(time.Hour)}
+	deliver(t, j, pushed(), 2, untagged, journal.Push{Repository: "web", Digest: "sha256:2"})
+	wantNoMemory(t, j, "prod", "app", "sha256:2", "t")
+
 	many := make([]journal.Memory, 501)
 	for i := range many {
 		many[i] = memory(fmt.Sprintf("sha256:m%d", i), tick(3))
