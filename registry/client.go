@@ -85,6 +85,18 @@ func (c *Client) Host() string { return c.said }
 // Requests returns how many requests were sent so far.
 func (c *Client) Requests() Counters { return c.transport.tally.snapshot() }
 
+// Reach implements Registry: a registry that wants a login first has answered.
+func (c *Client) Reach(ctx context.Context) error {
+	resp, err := c.send(ctx, call{method: http.MethodGet, url: c.url("/v2/", nil), limit: maxTokenBody}, &session{})
+	if err != nil {
+		return fmt.Errorf("asking %s: %w", c.said, err)
+	}
+	if err := responseError(resp); errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRateLimited) {
+		return fmt.Errorf("asking %s: %w", c.said, err)
+	}
+	return nil
+}
+
 // Close closes idle connections. The client can still be used.
 func (c *Client) Close() error {
 	if base, ok := c.transport.base.(interface{ CloseIdleConnections() }); ok {

@@ -74,6 +74,14 @@ func (l *layouts) Host() string { return l.name }
 // Requests is always empty.
 func (l *layouts) Requests() Counters { return Counters{} }
 
+// Reach implements Registry: whether the directory can be read.
+func (l *layouts) Reach(context.Context) error {
+	if _, err := l.root.Stat("."); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
 // Untagged implements Inventory.
 func (l *layouts) Untagged() string { return "" }
 

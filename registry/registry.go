@@ -101,6 +101,9 @@ type Registry interface {
 	Host() string
 	// Requests returns how many requests were sent so far.
 	Requests() Counters
+	// Reach asks whether the registry answers at all, with one request and without
+	// a login: nil if it does, whatever it says.
+	Reach(ctx context.Context) error
 }
 
 // MaxManifest is the largest manifest that is read, in bytes: the size the

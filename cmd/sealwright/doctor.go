@@ -123,7 +123,7 @@ func (d *doctor) key(ctx context.Context, c configs.Key) {
 
 func (d *doctor) canary(ctx context.Context, subject string, key engine.Key) {
 	began := time.Now()
-	err := canarySigned(ctx, key.Signer)
+	err := kms.Canary(ctx, key.Signer)
 	switch {
 	case err == nil:
 		d.add(subject, "canary", fine, fmt.Sprintf("signed and verified in %s", time.Since(began).Round(10*time.Microsecond)), "")

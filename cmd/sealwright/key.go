@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -162,26 +158,8 @@ in the configuration, and verify the signature with its public half.`,
 	return c
 }
 
-// canaryPatience is how long signing one canary may take.
-const canaryPatience = 30 * time.Second
-
-// canarySigned signs a message that means nothing, and verifies the signature.
-func canarySigned(ctx context.Context, s kms.Signer) error {
-	ctx, cancel := context.WithTimeout(ctx, canaryPatience)
-	defer cancel()
-	canary := bytes.NewBufferString("sealwright key test ")
-	if _, err := io.CopyN(canary, rand.Reader, 32); err != nil {
-		return err
-	}
-	sig, err := s.Sign(ctx, canary.Bytes())
-	if err != nil {
-		return err
-	}
-	return s.Public().Verify(canary.Bytes(), sig)
-}
-
 func (a *app) testKey(c *cobra.Command, s kms.Signer) error {
-	if err := canarySigned(c.Context(), s); err != nil {
+	if err := kms.Canary(c.Context(), s); err != nil {
 		return err
 	}
 	result := struct {

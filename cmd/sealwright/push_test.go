@@ -143,6 +143,15 @@ func TestPushIsSigned(t *testing.T) {
 	} else {
 		_ = resp.Body.Close()
 	}
+	for path, status := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/metrics": http.StatusNotFound} {
+		resp, err := http.Get("http://" + listen + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != status {
+			t.Errorf("%s: %s, want %d", path, resp.Status, status)
+		}
+	}
 	d.stop()
 	if strings.Contains(d.log.String(), pushSecret) {
 		t.Error("the secret of the events is in the log")

@@ -116,6 +116,7 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
 		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost})
+	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: log.Named("health")})
 	if o.full {
 		if err := d.doubt(ctx, o.policies); err != nil {
 			return err
@@ -137,6 +138,7 @@ type service struct {
 	state    string
 	progress *progress
 	metrics  *control.Metrics
+	health   *control.Health
 	config   *configs.Config // that is in force
 	opening  *opening        // nil: none is under way
 }
@@ -172,7 +174,7 @@ func (d *service) serve(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
-	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Log: d.log.Named("control"),
+	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Health: d.health, Log: d.log.Named("control"),
 		Collectors: []prometheus.Collector{d.opener, d.metrics}})
 	if err != nil {
 		return err
@@ -218,7 +220,7 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 	}
 	log := d.log.Named("events")
 	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Log: log,
-		Handler: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics})})
+		Handler: control.Network(control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics}), d.health)})
 	if err != nil {
 		return nil, err
 	}

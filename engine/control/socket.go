@@ -42,6 +42,7 @@ type Server struct {
 type Options struct {
 	Engine  *engine.Engine
 	Journal *journal.Journal
+	Health  *Health
 	Log     *zap.Logger
 	// Collectors are metrics besides those of the engine and the process.
 	Collectors []prometheus.Collector
@@ -67,6 +68,8 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	mux.HandleFunc("POST /policies/{name}/executions", h.fire)
 	mux.HandleFunc("GET /executions/{id}", h.execution)
 	mux.Handle("GET /metrics", metrics(o.Engine, o.Collectors))
+	mux.HandleFunc("GET /healthz", o.Health.live)
+	mux.HandleFunc("GET /readyz", o.Health.readyInFull)
 	s := &Server{listener: l, done: make(chan struct{}),
 		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}}
 	go func() {

@@ -60,11 +60,19 @@ func listen(t *testing.T, path string) *control.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := control.Listen(t.Context(), path, control.Options{Engine: engine.New(engine.Options{Journal: j, Setup: setup}), Journal: j, Log: zap.NewNop()})
+	e := engine.New(engine.Options{Journal: j, Setup: setup})
+	s, err := control.Listen(t.Context(), path, control.Options{Engine: e, Journal: j, Log: zap.NewNop(),
+		Health: control.NewHealth(control.HealthOptions{Dependencies: e.Dependencies, Log: zap.NewNop()})})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func onSocket(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
 }
 
 // TestMetrics: the keys, their certificates and the registries' requests.
@@ -72,9 +80,7 @@ func TestMetrics(t *testing.T) {
 	path := filepath.Join(t.TempDir(), control.SocketName)
 	s := listen(t, path)
 	defer func() { _ = s.Close(context.Background(), path) }()
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}}
+	client := onSocket(path)
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://control/metrics")
 	if err != nil {

@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/sealwright/sealwright/engine/budget"
+	"github.com/sealwright/sealwright/kms"
+)
+
+// A Dependency is what signing needs: the journal, a key, a registry.
+type Dependency struct {
+	Kind DependencyKind
+	Name string // "" for the journal
+	// Probe finds out whether it works: whether the journal can be written, the
+	// key signs what means nothing, the registry answers at all.
+	Probe func(context.Context) error
+}
+
+// A DependencyKind is the sort of a Dependency.
+type DependencyKind string
+
+// The kinds.
+const (
+	JournalDependency  DependencyKind = "journal"
+	KeyDependency      DependencyKind = "key"
+	RegistryDependency DependencyKind = "registry"
+)
+
+// Dependencies returns those of the current setup: the journal first, then the
+// keys and the registries by name.
+func (e *Engine) Dependencies() []Dependency {
+	setup := e.setup.Load()
+	list := []Dependency{{Kind: JournalDependency, Probe: e.journal.Ping}}
+	for _, name := range slices.Sorted(maps.Keys(setup.keys)) {
+		list = append(list, Dependency{Kind: KeyDependency, Name: name, Probe: func(ctx context.Context) error { return e.probeKey(ctx, name) }})
+	}
+	for _, name := range slices.Sorted(maps.Keys(setup.places)) {
+		list = append(list, Dependency{Kind: RegistryDependency, Name: name, Probe: func(ctx context.Context) error { return e.probeRegistry(ctx, name) }})
+	}
+	return list
+}
+
+// borrow is use for those who may come after Stop: false then.
+func (e *Engine) borrow() (*Setup, bool) {
+	for {
+		s := e.setup.Load()
+		if s.acquire() {
+			return s, true
+		}
+		if e.isStopping() {
+			return nil, false
+		}
+	}
+}
+
+func (e *Engine) probeKey(ctx context.Context, name string) error {
+	setup, ok := e.borrow()
+	if !ok {
+		return errStopping
+	}
+	defer setup.release()
+	key, ok := setup.keys[name]
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: no key is named %q any more", ErrPolicy, name)
+	case key.Err != nil:
+		return key.Err
+	}
+	return kms.Canary(ctx, key.Signer)
+}
+
+func (e *Engine) probeRegistry(ctx context.Context, name string) error {
+	setup, ok := e.borrow()
+	if !ok {
+		return errStopping
+	}
+	defer setup.release()
+	place, ok := setup.places[name]
+	if !ok {
+		return fmt.Errorf("%w: no registry is named %q any more", ErrPolicy, name)
+	}
+	return place.registry.Reach(budget.WithLane(ctx, budget.Live))
+}
