@@ -141,7 +141,7 @@ func (h *Health) report(ctx context.Context, strict bool) (healthReport, bool) {
 		c := h.look(ctx, d)
 		said := healthCheck{Kind: d.Kind, Name: d.Name, State: stateUnknown}
 		if !c.at.IsZero() {
-			age := max(h.o.Now().Sub(c.at), 0).Seconds()
+			age := max(h.o.Now().Sub(c.at), 0).Round(time.Millisecond).Seconds()
 			said.AgeSeconds, said.State = &age, stateOK
 			if c.err != nil {
 				said.State, said.Error = stateFailing, c.err.Error()
