@@ -50,7 +50,7 @@ func parseNotification(e value, n *notes) error {
 	case !manifest:
 		n.ignore(NotAManifest)
 		return nil
-	case signature:
+	case signature && p.Tag == "": // see notes.push
 		n.ignore(Signature)
 		return nil
 	case host == "" && urlHost == "":

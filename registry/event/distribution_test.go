@@ -120,6 +120,9 @@ func TestDistributionItself(t *testing.T) {
 		map[string]any{"mediaType": image, "digest": first.String(), "size": 1, "artifactType": config},
 		map[string]any{"mediaType": image, "digest": second.String(), "size": 1, "artifactType": config},
 	}})
+	// Under a tag of its own, an index of artifacts is what somebody released.
+	chart := map[string]any{"mediaType": image, "digest": second.String(), "size": 1, "artifactType": "application/vnd.cncf.helm.config.v1+json"}
+	charts := p.put("charts", index, map[string]any{"manifests": []any{chart}})
 	// Signatures: cosign's tag, a bundle and a notation signature by digest, the
 	// fallback index under its tag and by digest.
 	p.put(registry.FallbackTag(first)+".sig", image, map[string]any{"config": p.blob(config, "{}"), "layers": []any{p.blob(cosign, "signed")}})
@@ -155,7 +158,8 @@ func TestDistributionItself(t *testing.T) {
 	}
 	want := []Push{
 		{Repository: "team/app", Tag: "v1", Digest: first.String()}, {Repository: "team/app", Digest: second.String()},
-		{Repository: "team/app", Tag: "both", Digest: both.String()}, {Repository: "team/app", Tag: "last", Digest: last.String()},
+		{Repository: "team/app", Tag: "both", Digest: both.String()},
+		{Repository: "team/app", Tag: "charts", Digest: charts.String()}, {Repository: "team/app", Tag: "last", Digest: last.String()},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -51,7 +51,7 @@ func parseECR(l letter, n *notes) error {
 	case manifest != "" && !isManifest:
 		n.ignore(NotAManifest)
 		return nil
-	case isSignature:
+	case isSignature && p.Tag == "": // see notes.push
 		n.ignore(Signature)
 		return nil
 	}

@@ -3,6 +3,7 @@ package event
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
@@ -217,6 +218,43 @@ func TestDeliveries(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestTaggedArtifacts: whatever an artifact is made of, a tag that is no
+// signature's makes it one to sign, as in runs. Without the tag it looks like a
+// signature or an index of them.
+func TestTaggedArtifacts(t *testing.T) {
+	wasm := `{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"` + busybox + `","size":7,"artifactType":"application/vnd.wasm.config.v0+json"}`
+	index := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[` + wasm + `]}`
+	inJSON, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notification := `{"timestamp":"2026-11-22T02:19:17Z","action":"push","target":{"mediaType":"application/vnd.oci.image.index.v1+json","repository":"app",
+		"digest":"` + busybox + `","tag":"TAG","references":[` + wasm + `]},"request":{"host":"HOST"}}`
+	bodies := map[string]string{
+		"distribution-index": `{"events":[` + notification + `]}`,
+		"acr-push":           notification,
+		"zot-image": `{"name":"app","reference":"TAG","digest":"` + busybox + `","mediaType":"application/vnd.oci.image.index.v1+json",
+			"manifest":` + string(inJSON) + `}`,
+		"ecr-push": `{"detail-type":"ECR Image Action","source":"aws.ecr","account":"123456789012","time":"2019-11-16T01:54:34Z","region":"us-west-2",
+			"detail":{"result":"SUCCESS","repository-name":"app","image-digest":"` + busybox + `","action-type":"PUSH","image-tag":"TAG",
+			"manifest-media-type":"application/vnd.oci.image.manifest.v1+json","artifact-media-type":"application/vnd.cncf.notary.signature"}}`,
+	}
+	for name, body := range bodies {
+		for tag, pushes := range map[string]int{"v1": 1, "": 0, strings.Replace(busybox, ":", "-", 1): 0} {
+			if tag == "" && strings.HasPrefix(name, "zot-") {
+				tag = busybox
+			}
+			header, _ := delivery(t, name)
+			cfg := configOf(t, name)
+			said := strings.NewReplacer("TAG", tag, "HOST", cfg.Hosts[0]).Replace(body)
+			got, err := open(t, cfg).Receive(t.Context(), header, []byte(said))
+			if err != nil || len(got.Pushes) != pushes || got.Ignored[Signature] != 1-pushes {
+				t.Errorf("%s, tag %q: %v, %v", name, tag, got, err)
+			}
+		}
 	}
 }
 

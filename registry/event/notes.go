@@ -35,6 +35,10 @@ func (n *notes) ignore(reason Reason) { n.delivery.Ignored[reason]++ }
 // push notes a push that said where it happened, if its names are valid and it
 // is of no signature. at is where it stands in the delivery, hosts are what it
 // calls the registry; none where the source has no word for it.
+//
+// Under a tag, the tag alone says whether it is a signature, as in runs: an index
+// of artifacts that somebody named looks like one of referrers. What the content
+// says counts for pushes by digest alone.
 func (n *notes) push(at string, p Push, hosts ...string) error {
 	if !registry.ValidRepository(p.Repository) {
 		return malformed(at, "repository %s is not valid", quote(p.Repository))

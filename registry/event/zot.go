@@ -35,7 +35,7 @@ func parseZot(l letter, n *notes) error {
 	case !isManifest:
 		n.ignore(NotAManifest)
 		return nil
-	case registry.IsSignature(registry.Manifest{Raw: []byte(manifest)}):
+	case p.Tag == "" && registry.IsSignature(registry.Manifest{Raw: []byte(manifest)}): // see notes.push
 		n.ignore(Signature)
 		return nil
 	}
