@@ -14,6 +14,15 @@ import (
 	"go.uber.org/zap"
 )
 
+const (
+	// requestPatience is how long a request may take to come. A delivery that waits
+	// for its turn has not used it up when its body is read.
+	requestPatience = 30 * time.Second
+	// closePatience is how long Close waits. Senders deliver again what was cut, and
+	// whoever stops has more to wait for than a slow one of them.
+	closePatience = 5 * time.Second
+)
+
 // A Listener serves a handler at a network address.
 type Listener struct {
 	http    *http.Server
@@ -38,10 +47,6 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening at %s: %w", o.Address, err)
 	}
-	s := &Listener{address: l.Addr(), done: make(chan struct{}), http: &http.Server{
-		Handler: o.Handler, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
-		ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-	}}
 	if o.CertFile != "" {
 		c := &certificate{certFile: o.CertFile, keyFile: o.KeyFile, log: o.Log}
 		if _, err := c.get(nil); err != nil {
@@ -49,28 +54,41 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 		}
 		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}})
 	}
+	return serve(l, o), nil
+}
+
+// serve has a time for each thing that a sender may be slow with. What nobody
+// wants of a request is read as well before the next one, but not for longer than
+// requestPatience.
+func serve(l net.Listener, o ListenOptions) *Listener {
+	s := &Listener{address: l.Addr(), done: make(chan struct{}), http: &http.Server{
+		Handler: o.Handler, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestPatience, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+	}}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			o.Log.Error("listener closed", zap.Error(err))
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // Address returns where it listens; the port is that which was given, or for 0 the
 // one that was found.
 func (l *Listener) Address() string { return l.address.String() }
 
-// Close takes no more requests and waits for those under way until ctx ends. A nil
-// Listener is closed.
+// Close takes no more requests and waits for those under way, for some seconds and
+// until ctx ends; those that are left are cut. A nil Listener is closed.
 func (l *Listener) Close(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, closePatience)
+	defer cancel()
 	err := l.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, l.http.Close())
+	if ctx.Err() != nil { // somebody was slow, which is no fault of ours
+		err = l.http.Close()
 	}
 	<-l.done
 	return err
