@@ -204,7 +204,7 @@ func (d *service) serve(ctx context.Context) error {
 	<-scheduled
 	drain, cancel := d.drain(sig)
 	defer cancel()
-	err = listening.Close(drain) // within seconds, so that signatures under way keep theirs; what it took is in the journal
+	err = listening.Close(drain) // takes seconds at most; what it took is in the journal
 	err = errors.Join(err, d.engine.Stop(drain), server.Close(drain, socket))
 	stopWatchdog()
 	d.log.Info("stopped")

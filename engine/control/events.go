@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// maxDeliveries is how many deliveries are read and journaled at once: with
-	// event.MaxBody, what they may take of memory.
-	maxDeliveries = 16
-	// deliveryPatience is how long a delivery waits for its turn, and then how long
-	// its body may take to come, and what it says to be journaled.
+	// deliveryPatience is how long the check of a header may take, how long a delivery
+	// waits for its turn, and then how long its body may take to come, and what it says to be journaled.
 	deliveryPatience = 10 * time.Second
+	// unreadPatience is how long the body of a delivery that was refused before may
+	// take to come, so that the answer is not lost while it is sent.
+	unreadPatience = time.Second
 	// refusalsSaid is how often a refusal of the same sort is logged.
 	refusalsSaid = 10 * time.Second
 )
@@ -54,7 +54,7 @@ type EventOptions struct {
 // Events returns the handler of POST /events/{registry}. A delivery is answered
 // with 202 when what it says is journaled.
 func Events(o EventOptions) http.Handler {
-	h := &eventHandler{o: o, turns: make(chan struct{}, maxDeliveries), said: map[string]time.Time{}}
+	h := &eventHandler{o: o, turns: newTurns(), said: map[string]time.Time{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /events/{registry}", h.deliver)
 	return mux
@@ -62,7 +62,7 @@ func Events(o EventOptions) http.Handler {
 
 type eventHandler struct {
 	o     EventOptions
-	turns chan struct{}
+	turns *turns
 
 	mu   sync.Mutex
 	said map[string]time.Time // when a refusal was logged last, by registry and sort
@@ -80,13 +80,18 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("registry")
 	receiver, ok := h.o.Receiver(name)
 	if !ok {
-		h.refuse(w, r, "", deliveryUnknown, fmt.Errorf("no events are configured for registry %.100q", name))
+		h.refuseUnread(w, r, "", deliveryUnknown, fmt.Errorf("no events are configured for registry %.100q", name))
 		return
 	}
-	done, ok := h.turn(r.Context())
+	proven, err := h.admits(r, receiver)
+	if err != nil {
+		h.refuseUnread(w, r, name, sortOf(err), err)
+		return
+	}
+	done, ok := h.turns.take(r.Context(), name, proven)
 	if !ok {
 		w.Header().Set("Retry-After", "1")
-		h.refuse(w, r, name, deliveryBusy, errors.New("too many deliveries at once"))
+		h.refuseUnread(w, r, name, deliveryBusy, errors.New("too many deliveries at once"))
 		return
 	}
 	defer done()
@@ -118,16 +123,12 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 	respond(w, http.StatusAccepted, said)
 }
 
-// turn waits until a delivery may be read.
-func (h *eventHandler) turn(ctx context.Context) (done func(), ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, deliveryPatience)
+// admits checks the header, so that who does not know the secret takes nobody's
+// turn.
+func (h *eventHandler) admits(r *http.Request, receiver *event.Receiver) (proven bool, err error) {
+	ctx, cancel := context.WithTimeout(r.Context(), deliveryPatience)
 	defer cancel()
-	select {
-	case h.turns <- struct{}{}:
-		return func() { <-h.turns }, true
-	case <-ctx.Done():
-		return nil, false
-	}
+	return receiver.Admits(ctx, r.Header)
 }
 
 var errTooLarge = fmt.Errorf("a delivery of more than %d bytes", event.MaxBody)
@@ -173,6 +174,14 @@ var statuses = map[string]int{
 	deliveryUnknown:      http.StatusNotFound,
 	deliveryBusy:         http.StatusServiceUnavailable,
 	deliveryFailed:       http.StatusServiceUnavailable,
+}
+
+// refuseUnread refuses a delivery whose body was not read, and answers without
+// waiting for it.
+func (h *eventHandler) refuseUnread(w http.ResponseWriter, r *http.Request, registry, sort string, err error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadPatience)) // as in readDelivery
+	w.Header().Set("Connection", "close")
+	h.refuse(w, r, registry, sort, err)
 }
 
 // refuse answers, counts and, not too often, logs a delivery that is not taken.

@@ -247,7 +247,7 @@ func heap() int64 {
 func TestManySenders(t *testing.T) {
 	g := newGate(t)
 	var hanging []net.Conn
-	for range 8 { // half of the turns
+	for range 4 { // half of the registry's turns
 		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", g.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)

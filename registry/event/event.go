@@ -105,8 +105,29 @@ type Config struct {
 // for concurrent use.
 type Receiver struct {
 	hosts hosts
-	prove prover
+	proof proof
 	parse parser
+}
+
+// A proof is how a source shows that a delivery is its own.
+type proof struct {
+	prove prover
+	// admit checks the header, where that is all that prove looks at. It is nil
+	// where the body has the proof.
+	admit admitter
+}
+
+type admitter func(ctx context.Context, header http.Header) error
+
+// byHeader is the proof of a source that vouches for all of a delivery in its
+// header.
+func byHeader(admit admitter) proof {
+	return proof{admit: admit, prove: func(ctx context.Context, header http.Header, body []byte) (letter, error) {
+		if err := admit(ctx, header); err != nil {
+			return letter{}, err
+		}
+		return letter{header: header, body: body}, nil
+	}}
 }
 
 // A prover returns the part of a delivery that its sender vouches for, or
@@ -144,7 +165,7 @@ func Open(cfg Config) (*Receiver, error) {
 		fault("hosts: %w", err)
 	}
 	cfg.foreignSettings(fault)
-	r.prove = d.prover(cfg, fault)
+	r.proof = d.prover(cfg, fault)
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
@@ -164,11 +185,24 @@ func (cfg Config) foreignSettings(fault func(string, ...any)) {
 	}
 }
 
+// Admits checks who sent a delivery by its header, so that the bodies of
+// strangers need not be read. proven is whether that is all there is to check;
+// where the proof is in the body, everybody is admitted. Receive checks again.
+func (r *Receiver) Admits(ctx context.Context, header http.Header) (proven bool, err error) {
+	if r.proof.admit == nil {
+		return false, nil
+	}
+	if err := r.proof.admit(ctx, header); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
 // Receive checks who sent a delivery and returns the pushes in it that may be
 // of artifacts to sign. A delivery that is partly malformed or foreign is
 // refused whole. Its errors are said above.
 func (r *Receiver) Receive(ctx context.Context, header http.Header, body []byte) (Delivery, error) {
-	l, err := r.prove(ctx, header, body)
+	l, err := r.proof.prove(ctx, header, body)
 	if err != nil {
 		return Delivery{}, err
 	}

@@ -291,6 +291,27 @@ func TestUnauthorized(t *testing.T) {
 	}
 }
 
+// TestAdmits: where a header has all of the proof, nobody without it is admitted;
+// where the body has it, that is said.
+func TestAdmits(t *testing.T) {
+	for name := range deliveries {
+		source, _, _ := strings.Cut(name, "-")
+		inBody := source == "nexus" || source == "artifactory"
+		header, _ := delivery(t, name)
+		cfg := configOf(t, name)
+		if proven, err := open(t, cfg).Admits(t.Context(), header); err != nil || proven == inBody {
+			t.Errorf("%s: proven %v, %v", name, proven, err)
+		}
+		cfg.Secret = secretOf("abd")
+		if proven, err := open(t, cfg).Admits(t.Context(), header); proven || errors.Is(err, ErrUnauthorized) == inBody {
+			t.Errorf("%s with another secret: proven %v, %v", name, proven, err)
+		}
+	}
+	if proven, err := open(t, snsConfig(&web{})).Admits(t.Context(), http.Header{}); proven || err != nil {
+		t.Errorf("SNS: proven %v, %v", proven, err)
+	}
+}
+
 // TestSecretForms: the secret alone, or as Bearer or Basic.
 func TestSecretForms(t *testing.T) {
 	for _, test := range []struct {

@@ -23,7 +23,7 @@ const (
 
 // garProver checks the token of Google that a Pub/Sub push carries, or a shared
 // secret where no service account is configured.
-func garProver(cfg Config, fault func(string, ...any)) prover {
+func garProver(cfg Config, fault func(string, ...any)) proof {
 	if cfg.ServiceAccount == "" {
 		if cfg.Audience != "" {
 			fault("audience: wants service_account too")
@@ -38,12 +38,7 @@ func garProver(cfg Config, fault func(string, ...any)) prover {
 		fault("secret_file: is not used, as Google's token says who sends")
 	}
 	keys := &googleKeys{fetcher: newFetcher(cfg, fault)}
-	return func(ctx context.Context, header http.Header, body []byte) (letter, error) {
-		if err := cfg.checkToken(ctx, keys, header); err != nil {
-			return letter{}, err
-		}
-		return letter{header: header, body: body}, nil
-	}
+	return byHeader(func(ctx context.Context, header http.Header) error { return cfg.checkToken(ctx, keys, header) })
 }
 
 type googleClaims struct {

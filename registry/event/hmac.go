@@ -19,27 +19,27 @@ const (
 
 // artifactoryProver checks the secret in a header, or the signature that
 // Artifactory sends in the same place if it is told to sign with the secret.
-func artifactoryProver(cfg Config, fault func(string, ...any)) prover {
+func artifactoryProver(cfg Config, fault func(string, ...any)) proof {
 	cfg.needKey(fault)
 	plain := headerProver(cfg, fault, artifactoryHeader)
 	if cfg.Header != "" {
 		return plain
 	}
 	signed := hmacProver(cfg, artifactoryHeader, sha256.New)
-	return func(ctx context.Context, header http.Header, body []byte) (letter, error) {
+	return proof{prove: func(ctx context.Context, header http.Header, body []byte) (letter, error) {
 		if l, err := signed(ctx, header, body); err == nil {
 			return l, nil
 		}
-		return plain(ctx, header, body)
-	}
+		return plain.prove(ctx, header, body)
+	}}
 }
 
 // nexusProver checks the signature of Nexus.
-func nexusProver(cfg Config, fault func(string, ...any)) prover {
+func nexusProver(cfg Config, fault func(string, ...any)) proof {
 	cfg.needKey(fault)
 	cfg.needSecret(fault)
 	cfg.unused(fault, "as the secret signs")
-	return hmacProver(cfg, nexusHeader, sha1.New)
+	return proof{prove: hmacProver(cfg, nexusHeader, sha1.New)}
 }
 
 // hmacProver checks a hexadecimal HMAC of the body.

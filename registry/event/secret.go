@@ -17,11 +17,11 @@ const authorization = "Authorization"
 var headerName = regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+.^_|~-]{1,100}$`)
 
 // secretProver checks a shared secret in a header.
-func secretProver(cfg Config, fault func(string, ...any)) prover {
+func secretProver(cfg Config, fault func(string, ...any)) proof {
 	return headerProver(cfg, fault, authorization)
 }
 
-func headerProver(cfg Config, fault func(string, ...any), name string) prover {
+func headerProver(cfg Config, fault func(string, ...any), name string) proof {
 	if cfg.Header != "" {
 		name = cfg.Header
 	}
@@ -29,20 +29,20 @@ func headerProver(cfg Config, fault func(string, ...any), name string) prover {
 		fault("header: %s is no name of a header", quote(name))
 	}
 	cfg.needSecret(fault)
-	return func(_ context.Context, header http.Header, body []byte) (letter, error) {
+	return byHeader(func(_ context.Context, header http.Header) error {
 		secret, err := cfg.secret()
 		if err != nil {
-			return letter{}, err
+			return err
 		}
 		said, err := oneValue(header, name)
 		if err != nil {
-			return letter{}, err
+			return err
 		}
 		if !carries(said, cfg.Username, secret) {
-			return letter{}, fmt.Errorf("%w: wrong secret in %s", ErrUnauthorized, http.CanonicalHeaderKey(name))
+			return fmt.Errorf("%w: wrong secret in %s", ErrUnauthorized, http.CanonicalHeaderKey(name))
 		}
-		return letter{header: header, body: body}, nil
-	}
+		return nil
+	})
 }
 
 func (cfg Config) needSecret(fault func(string, ...any)) {

@@ -27,7 +27,7 @@ const snsWindow = time.Hour
 
 // ecrProver checks messages of SNS where a topic is configured, otherwise the
 // secret of an API destination.
-func ecrProver(cfg Config, fault func(string, ...any)) prover {
+func ecrProver(cfg Config, fault func(string, ...any)) proof {
 	if cfg.Topic == "" {
 		return secretProver(cfg, fault)
 	}
@@ -38,14 +38,14 @@ func ecrProver(cfg Config, fault func(string, ...any)) prover {
 	arn := topicARN.FindStringSubmatch(cfg.Topic)
 	if arn == nil {
 		fault("topic: %s: want arn:aws:sns:REGION:ACCOUNT:NAME", quote(cfg.Topic))
-		return nil
+		return proof{}
 	}
 	f := newFetcher(cfg, fault)
 	s := &sns{
 		topic: cfg.Topic, host: "sns." + arn[1] + "." + awsDomain(arn[1]),
 		fetcher: f, certificates: certificates{fetcher: f},
 	}
-	return s.prove
+	return proof{prove: s.prove}
 }
 
 // An sns checks the messages of one topic.

@@ -28,7 +28,7 @@ func Sources() []Source {
 // A dialect is how a source proves who it is and what it says.
 type dialect struct {
 	// prover reports what is wrong with cfg for this source.
-	prover func(cfg Config, fault func(string, ...any)) prover
+	prover func(cfg Config, fault func(string, ...any)) proof
 	parse  parser
 }
 
