@@ -15,20 +15,11 @@ const (
 	fetchTimeout = 10 * time.Second
 )
 
-// A fetcher reads small documents from hosts that are known beforehand. As
-// anybody may send a delivery that makes us fetch something, it only fetches so
-// often.
+// A fetcher reads small documents from hosts that are known beforehand.
 type fetcher struct {
 	transport http.RoundTripper
 	now       func() time.Time
-
-	mu    sync.Mutex
-	since time.Time
-	count int
 }
-
-// maxFetches is how often a receiver fetches in a minute.
-const maxFetches = 10
 
 func newFetcher(cfg Config, fault func(string, ...any)) *fetcher {
 	if cfg.Transport == nil {
@@ -37,19 +28,32 @@ func newFetcher(cfg Config, fault func(string, ...any)) *fetcher {
 	return &fetcher{transport: cfg.Transport, now: cfg.Now}
 }
 
-func (f *fetcher) allowed() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now := f.now(); now.Sub(f.since) >= time.Minute || now.Before(f.since) {
-		f.since, f.count = now, 0
-	}
-	f.count++
-	return f.count <= maxFetches
+// maxFetches is how often an allowance allows to fetch in a minute.
+const maxFetches = 10
+
+// An allowance bounds how often something is fetched, as anybody may send a
+// delivery that makes us fetch. What one sort of sender can use up, another does
+// not depend on.
+type allowance struct {
+	mu    sync.Mutex
+	since time.Time
+	count int
 }
 
-// get returns the document at a URL. Redirects are an error.
-func (f *fetcher) get(ctx context.Context, url string) ([]byte, error) {
-	if !f.allowed() {
+func (a *allowance) take(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now.Sub(a.since) >= time.Minute || now.Before(a.since) {
+		a.since, a.count = now, 0
+	}
+	a.count++
+	return a.count <= maxFetches
+}
+
+// get returns the document at a URL, if that is still allowed. Redirects are an
+// error.
+func (f *fetcher) get(ctx context.Context, url string, a *allowance) ([]byte, error) {
+	if !a.take(f.now()) {
 		return nil, fmt.Errorf("more than %d documents to fetch in a minute", maxFetches)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)

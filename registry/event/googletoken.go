@@ -96,6 +96,8 @@ func (cfg Config) checkClaims(c googleClaims) error {
 // googleKeys are Google's current keys.
 type googleKeys struct {
 	fetcher *fetcher
+	// fetches is used up by nobody: whoever makes us ask brings all keys up to date.
+	fetches allowance
 
 	mu   sync.Mutex
 	set  jose.JSONWebKeySet
@@ -108,7 +110,7 @@ func (k *googleKeys) find(ctx context.Context, id string) (any, error) {
 	if key := k.known(id); key != nil {
 		return key, nil
 	}
-	raw, err := k.fetcher.get(ctx, googleKeysURL)
+	raw, err := k.fetcher.get(ctx, googleKeysURL, &k.fetches)
 	if err != nil {
 		return nil, fmt.Errorf("reading Google's keys: %w", err)
 	}

@@ -43,7 +43,7 @@ func ecrProver(cfg Config, fault func(string, ...any)) proof {
 	f := newFetcher(cfg, fault)
 	s := &sns{
 		topic: cfg.Topic, host: "sns." + arn[1] + "." + awsDomain(arn[1]),
-		fetcher: f, certificates: certificates{fetcher: f},
+		fetcher: f, certificates: certificates{fetcher: f, proven: map[string]*provenCertificate{}},
 	}
 	return proof{prove: s.prove}
 }
@@ -54,6 +54,7 @@ type sns struct {
 	host         string // of its region
 	fetcher      *fetcher
 	certificates certificates
+	confirms     allowance // of subscriptions
 }
 
 // prove reads the envelope, as the signature is in it.
@@ -92,17 +93,19 @@ func (s *sns) check(ctx context.Context, doc value) error {
 	case version != "1" && version != "2":
 		return fmt.Errorf("%w: signature version %s is neither 1 nor 2", ErrUnauthorized, quote(version))
 	}
-	if err := s.checkURL(certificate, certPath.MatchString); err != nil {
-		return fmt.Errorf("%w: SigningCertURL %w", ErrUnauthorized, err)
+	// One spelling only, as certificates are kept by URL.
+	if path, ours := strings.CutPrefix(certificate, "https://"+s.host); !ours || !certPath.MatchString(path) {
+		return fmt.Errorf("%w: SigningCertURL is not that of a certificate of %s", ErrUnauthorized, s.host)
 	}
-	key, err := s.certificates.key(ctx, certificate)
+	found, err := s.certificates.find(ctx, certificate)
 	if err != nil {
 		return err
 	}
 	raw, err := base64.StdEncoding.DecodeString(signature)
-	if err != nil || !verifies(key, version, text, raw) {
+	if err != nil || !verifies(found.key, version, text, raw) {
 		return fmt.Errorf("%w: the signature of SNS is not valid", ErrUnauthorized)
 	}
+	s.certificates.keep(certificate, found)
 	return nil
 }
 
@@ -139,33 +142,21 @@ func verifies(key *rsa.PublicKey, version, text string, signature []byte) bool {
 	return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], signature) == nil
 }
 
-// checkURL lets nothing through but HTTPS to SNS in our topic's region.
-func (s *sns) checkURL(raw string, path func(string) bool) error {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return errors.New("is no URL")
-	}
-	if u.Scheme != "https" || u.Host != s.host || u.User != nil || u.Fragment != "" || u.RawPath != "" || !path(u.Path) {
-		return fmt.Errorf("is not one of %s", s.host)
-	}
-	return nil
-}
-
 // confirm tells SNS that we want the topic. The message that asks is signed, so
 // that the URL is SNS's word.
 func (s *sns) confirm(ctx context.Context, raw string) error {
-	if err := s.checkURL(raw, func(path string) bool { return path == "/" || path == "" }); err != nil {
-		return fmt.Errorf("%w: SubscribeURL %w", ErrUnauthorized, err)
-	}
 	u, err := url.Parse(raw)
 	if err != nil {
 		return fmt.Errorf("%w: SubscribeURL is no URL", ErrUnauthorized)
+	}
+	if u.Scheme != "https" || u.Host != s.host || u.User != nil || u.Fragment != "" || u.RawPath != "" || u.Path != "/" && u.Path != "" {
+		return fmt.Errorf("%w: SubscribeURL is not one of %s", ErrUnauthorized, s.host)
 	}
 	query := u.Query()
 	if query.Get("Action") != "ConfirmSubscription" || query.Get("TopicArn") != s.topic {
 		return fmt.Errorf("%w: SubscribeURL confirms something else", ErrUnauthorized)
 	}
-	if _, err := s.fetcher.get(ctx, raw); err != nil {
+	if _, err := s.fetcher.get(ctx, raw, &s.confirms); err != nil {
 		return fmt.Errorf("confirming the subscription to %s: %w", s.topic, plainURLError(err))
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
@@ -128,7 +129,12 @@ func TestSNSForged(t *testing.T) {
 		"user":                {"notification-2", `https://sns.us-west-2.amazonaws.com/Simple`, `https://sns.us-west-2.amazonaws.com@evil.net/Simple`, 0},
 		"port":                {"notification-2", `sns.us-west-2.amazonaws.com/Simple`, `sns.us-west-2.amazonaws.com:444/Simple`, 0},
 		"path":                {"notification-2", `amazonaws.com/Simple`, `amazonaws.com/x/../Simple`, 0},
-		"no pem":              {"notification-2", `abcd.pem"`, `abcd.pem?x=y"`, 1},
+		"query":               {"notification-2", `abcd.pem"`, `abcd.pem?x=y"`, 0},
+		"empty query":         {"notification-2", `abcd.pem"`, `abcd.pem?"`, 0},
+		"fragment":            {"notification-2", `abcd.pem"`, `abcd.pem#x"`, 0},
+		"empty fragment":      {"notification-2", `abcd.pem"`, `abcd.pem#"`, 0},
+		"escaped":             {"notification-2", `abcd.pem"`, `abc%64.pem"`, 0},
+		"upper case":          {"notification-2", `https://sns`, `HTTPS://SNS`, 0},
 		"subscribe elsewhere": {"subscription", `"SubscribeURL": "https://sns.us-west-2.amazonaws.com/`, `"SubscribeURL": "https://evil.net/`, 1},
 		"duplicate":           {"notification-2", `"Type":`, `"Type": "Notification", "Type":`, 0},
 		"no JSON":             {"notification-2", `{`, `<`, 0},
@@ -140,12 +146,6 @@ func TestSNSForged(t *testing.T) {
 			t.Errorf("%s: nothing changed", name)
 		}
 		got, err := open(t, snsConfig(w)).Receive(t.Context(), header, changed)
-		if name == "no pem" { // the query is not ours to judge, but there is no such page
-			if err == nil || len(got.Pushes) > 0 {
-				t.Errorf("%s: %v, %v", name, got, err)
-			}
-			continue
-		}
 		if !errors.Is(err, ErrUnauthorized) || len(got.Pushes) > 0 {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
@@ -302,5 +302,83 @@ func TestFetchesAreFew(t *testing.T) {
 	w.pages = snsWeb(t).pages
 	if err := send(t.Context()); err != nil {
 		t.Errorf("after a minute: %v", err)
+	}
+}
+
+// TestStrangersAndCertificates: whatever strangers name as SNS's certificate, the
+// one that has verified a message stays, and can be renewed.
+func TestStrangersAndCertificates(t *testing.T) {
+	now := at("2026-12-22T02:21:00Z")
+	w := &web{pages: map[string]string{}}
+	cfg := snsConfig(w)
+	cfg.Now = func() time.Time { return now }
+	r := open(t, cfg)
+	valid := x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour)}
+	sns, other := newSigner(t, 2048), newSigner(t, 2048)
+	named := func(i int) string { return strings.Replace(snsCertificate, "abcd.pem", fmt.Sprintf("%d.pem", i), 1) }
+	w.pages[snsCertificate] = sns.certificate(t, valid)
+	for i := range 3 * maxFetches {
+		w.pages[named(i)] = other.certificate(t, valid) // SNS's as well, but of no message to us
+	}
+	send := func(url string, signer snsSigner) error {
+		_, err := r.Receive(t.Context(), http.Header{}, signer.sign(t, map[string]string{
+			"Type": "Notification", "MessageId": "1", "TopicArn": topic, "Timestamp": now.Format(time.RFC3339),
+			"SigningCertURL": url, "Message": `{"source":"aws.s3","detail-type":"x"}`,
+		}, "Message", "MessageId", "Timestamp", "TopicArn", "Type"))
+		return err
+	}
+	genuine := func(when string, fetches int) {
+		t.Helper()
+		before := strings.Count(strings.Join(w.asked, " "), snsCertificate)
+		if err := send(snsCertificate, sns); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if n := strings.Count(strings.Join(w.asked, " "), snsCertificate) - before; n != fetches {
+			t.Errorf("%s: the certificate was read %d times, want %d", when, n, fetches)
+		}
+	}
+	strangers := func(signer snsSigner, url func(int) string) {
+		t.Helper()
+		for i := range 3 * maxFetches {
+			if err := send(url(i), signer); err == nil {
+				t.Fatal("a stranger's message was taken")
+			}
+		}
+	}
+	genuine("at first", 1)
+	strangers(sns, named)
+	genuine("after others were named", 0)
+	now = now.Add(certificateFresh)
+	strangers(sns, named)
+	genuine("when it has become old, and others were named", 1)
+	now = now.Add(certificateFresh)
+	asked := len(w.asked)
+	strangers(other, func(int) string { return snsCertificate })
+	if n := len(w.asked) - asked; n != 1 {
+		t.Errorf("strangers had it read %d times, want once", n)
+	}
+	genuine("when strangers named it first", 0)
+	// Of those that do verify, the latest stay.
+	for i := range 2 * maxCertificates {
+		now = now.Add(time.Second)
+		if err := send(named(i), other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked = len(w.asked)
+	for i := range maxCertificates {
+		if err := send(named(maxCertificates+i), other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(w.asked) - asked; n != 0 {
+		t.Errorf("%d of the latest were read again", n)
+	}
+	// One that cannot be had anew takes nothing from the others.
+	now = now.Add(certificateFresh)
+	delete(w.pages, named(maxCertificates))
+	strangers(other, func(int) string { return named(maxCertificates) })
+	if err := send(named(maxCertificates+1), other); err != nil {
+		t.Error(err)
 	}
 }
