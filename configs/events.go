@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -94,12 +95,31 @@ func (v *validator) events(at place, r *Registry) {
 			v.add(at.item("hosts", i), "", quote(host)+" is not a host", "HOST or HOST:PORT")
 		}
 	}
-	if strings.ContainsAny(e.Header, " \t\r\n:") {
+	if e.Header != "" && !headerRE.MatchString(e.Header) {
 		v.add(at, "header", quote(e.Header)+" is not the name of a header", "such as X-Api-Key")
 	}
-	if (source == EventsArtifactory || source == EventsNexus) && r.Cloud.Project == "" {
-		v.add(at, "", "need cloud.project: events of "+string(source)+" name the repository key", "cloud: {project: KEY}")
+	if source == EventsDockerHub && !slices.ContainsFunc(append([]string{r.Host}, e.Hosts...), isDockerHub) {
+		v.add(at, "hosts", "name no Docker Hub: every event would be of another registry", strings.Join(dockerHubHosts(), ", ")+"; here or as the registry's host")
 	}
+	if (source == EventsArtifactory || source == EventsNexus) && r.Cloud.Project == "" {
+		v.add(at, "", "need cloud.project: events of "+string(source)+" name the repository key", fmt.Sprintf("kind: %s, cloud: {project: KEY}", source))
+	}
+}
+
+// What a header may be called and how a topic is named, as registry/event takes
+// them.
+var (
+	headerRE = regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+.^_|~-]{1,100}$`)
+	topicRE  = regexp.MustCompile(`^arn:aws(?:-cn|-us-gov)?:sns:[a-z0-9-]{1,30}:[0-9]{12}:[A-Za-z0-9_-]{1,256}(?:\.fifo)?$`)
+)
+
+func dockerHubHosts() []string {
+	return []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
+}
+
+func isDockerHub(host string) bool {
+	name, port := splitHost(strings.ToLower(host))
+	return slices.Contains(dockerHubHosts(), name) && (port == "" || port == "443" || port == "80")
 }
 
 // eventProof checks that there is one way to tell who sends events.
@@ -113,6 +133,9 @@ func (v *validator) eventProof(at place, e *Events, source EventSource) {
 	}
 	topic := only("topic", e.Topic, EventsECR)
 	account, audience := only("service_account", e.ServiceAccount, EventsGAR), only("audience", e.Audience, EventsGAR)
+	if topic && !topicRE.MatchString(e.Topic) {
+		v.add(at, "topic", quote(e.Topic)+" is not a topic of SNS", "arn:aws:sns:REGION:ACCOUNT:NAME")
+	}
 	switch {
 	case account != audience:
 		v.add(at, "audience", "and service_account belong together", "both or neither")
@@ -121,11 +144,16 @@ func (v *validator) eventProof(at place, e *Events, source EventSource) {
 	case !topic && !account:
 		v.required(at, "secret_file", e.SecretFile, "the path of a file with the secret that the source sends")
 	}
-	if e.SecretFile == "" {
-		for _, s := range []setting{{"username", e.Username}, {"header", e.Header}} {
-			if s.value != "" {
-				v.add(at, s.field, "does nothing without secret_file", "no "+s.field)
-			}
+	idle := ""
+	switch {
+	case e.SecretFile == "":
+		idle = "does nothing without secret_file"
+	case source == EventsNexus:
+		idle = "does nothing for events of nexus, which are signed with the secret"
+	}
+	for _, s := range []setting{{"username", e.Username}, {"header", e.Header}} {
+		if idle != "" && s.value != "" {
+			v.add(at, s.field, idle, "no "+s.field)
 		}
 	}
 }

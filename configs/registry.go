@@ -78,9 +78,10 @@ func (v *validator) registries() {
 		v.auth(at.in("auth"), r.Auth)
 		v.cloud(at, r)
 		v.limits(at.in("limits"), r.Limits)
-		v.events(at.in("events"), r)
 		if r.kind() == OCILayout {
 			v.layoutOnly(at, r)
+		} else {
+			v.events(at.in("events"), r)
 		}
 	}
 }
@@ -157,5 +158,8 @@ func (v *validator) layoutOnly(at place, r *Registry) {
 	}
 	if at.in("limits").given() {
 		v.add(at, "limits", problem, "no limits")
+	}
+	if !r.Events.IsZero() {
+		v.add(at, "events", "nobody sends for kind oci-layout", "no events")
 	}
 }

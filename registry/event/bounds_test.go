@@ -71,6 +71,8 @@ func TestHosts(t *testing.T) {
 		{"[::1]:443", "[::1]", true},
 		{"[::1]:5000", "[::1]:5000", true},
 		{"docker.io", "registry-1.docker.io", true},
+		{"index.docker.io:443", "docker.io", true},
+		{"[FE80::1%eth0]:5000", "[fe80::1%eth0]:5000", true},
 		{"registry.example.com", "", false},
 	} {
 		h, err := newHosts([]string{test.configured})

@@ -16,7 +16,7 @@ const dockerHub = "docker.io"
 
 const maxHost = 261 // a domain name with a port
 
-var hostName = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$`)
+var hostName = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+(?:%[a-z0-9._-]+)?\])(?::[0-9]{1,5})?$`)
 
 func newHosts(names []string) (hosts, error) {
 	if len(names) == 0 {
@@ -37,15 +37,15 @@ func newHosts(names []string) (hosts, error) {
 // HTTP or HTTPS is spoken is not always said, so both defaults go. Docker Hub has three names.
 func canonicalHost(host string) string {
 	host = strings.ToLower(host)
-	switch host {
-	case "index.docker.io", "registry-1.docker.io":
-		return dockerHub
-	}
 	if name, port, err := net.SplitHostPort(host); err == nil && (port == "443" || port == "80") {
 		host = name
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
+	}
+	switch host {
+	case "index.docker.io", "registry-1.docker.io":
+		return dockerHub
 	}
 	return host
 }
