@@ -115,7 +115,7 @@ func TestOpenFaults(t *testing.T) {
 			}
 		}
 	}
-	for _, source := range Sources() {
+	for _, source := range sources() {
 		if _, err := Open(Config{Source: source, Hosts: []string{"a"}, Key: "k"}); err == nil || !strings.Contains(err.Error(), "secret_file") {
 			t.Errorf("%s opened without a secret: %v", source, err)
 		}

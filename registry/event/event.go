@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -62,14 +61,9 @@ const (
 	Subscription Reason = "subscription"   // the source asked to confirm or told of a subscription
 )
 
-// Reasons returns all reasons, for metrics and documentation.
-func Reasons() []Reason {
-	return []Reason{OtherAction, Signature, NotAManifest, OtherDigest, Subscription}
-}
-
 // A Config says who sends events, about which registry, and how they prove it.
 type Config struct {
-	// Source is which dialect is spoken; see Sources.
+	// Source is which dialect is spoken.
 	Source Source
 	// Hosts are what events may call the registry: its host first, then
 	// aliases. Case and the default ports 80 and 443 do not matter.
@@ -218,9 +212,9 @@ func (r *Receiver) Receive(ctx context.Context, header http.Header, body []byte)
 }
 
 func sourceNames() string {
-	names := make([]string, 0, len(Sources()))
-	for _, s := range Sources() {
+	var names []string
+	for _, s := range sources() {
 		names = append(names, string(s))
 	}
-	return strings.Join(slices.Sorted(slices.Values(names)), ", ")
+	return strings.Join(names, ", ")
 }

@@ -1,5 +1,10 @@
 package event
 
+import (
+	"maps"
+	"slices"
+)
+
 // A Source is a dialect in which events are sent.
 type Source string
 
@@ -19,11 +24,6 @@ const (
 	TCR          Source = "tcr"          // webhooks of TCR Enterprise
 	DockerHub    Source = "dockerhub"    // webhooks of Docker Hub
 )
-
-// Sources returns all sources.
-func Sources() []Source {
-	return []Source{Distribution, GitLab, Harbor, Zot, Quay, ACR, GAR, ECR, Artifactory, Nexus, SWR, TCR, DockerHub}
-}
 
 // A dialect is how a source proves who it is and what it says.
 type dialect struct {
@@ -49,3 +49,5 @@ func (cfg Config) dialects() map[Source]dialect {
 		Nexus:        {nexusProver, cfg.parseNexus},
 	}
 }
+
+func sources() []Source { return slices.Sorted(maps.Keys(Config{}.dialects())) }
