@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // TestDaemonStopsAKey: the key is taken away in the middle of a run, by either
@@ -48,7 +49,7 @@ func TestDaemonStopsAKey(t *testing.T) {
 			if entry["reason"] != engine.ReasonKeyDisabled || !strings.Contains(fmt.Sprint(entry["error"]), test.detail) {
 				t.Errorf("logged %v", entry)
 			}
-			eventually(t, "the execution has ended", func() bool { return h.executions()[0].Status.Final() })
+			registrytest.Eventually(t, patience, "the execution has ended", func() bool { return h.executions()[0].Status.Final() })
 			x := h.executions()[0]
 			if x.Status != journal.Failed || x.Reason != engine.ReasonKeyDisabled || !strings.Contains(x.Detail, test.detail) {
 				t.Errorf("execution %+v", x)

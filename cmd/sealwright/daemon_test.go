@@ -176,7 +176,7 @@ func TestDaemonFiresAll(t *testing.T) {
 	d := h.start()
 	d.signal(syscall.SIGUSR1)
 	d.log.await(t, "policy fired", 2)
-	eventually(t, "both executions ended", func() bool {
+	registrytest.Eventually(t, patience, "both executions ended", func() bool {
 		xs := h.executions()
 		return len(xs) == 2 && xs[0].Status == journal.Succeed && xs[1].Status == journal.Succeed
 	})
@@ -203,7 +203,7 @@ func TestDaemonKeepsSchedule(t *testing.T) {
 	d := h.start()
 	for _, repository := range []string{"library/first", "library/second"} {
 		digests := h.push(repository, 1)
-		eventually(t, "the image is signed", func() bool { return h.signed(repository, digests) == 1 })
+		registrytest.Eventually(t, patience, "the image is signed", func() bool { return h.signed(repository, digests) == 1 })
 	}
 	d.stop()
 	for _, x := range h.executions() {
@@ -247,7 +247,7 @@ func TestDaemonDrains(t *testing.T) {
 func (h *house) resumes(repository string, digests []v1.Hash) {
 	h.t.Helper()
 	d := h.start()
-	eventually(h.t, "the interrupted execution ended", func() bool {
+	registrytest.Eventually(h.t, patience, "the interrupted execution ended", func() bool {
 		xs := h.executions()
 		return len(xs) == 1 && xs[0].Status.Final()
 	})

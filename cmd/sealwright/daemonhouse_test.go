@@ -95,21 +95,6 @@ func (h *house) executions() []journal.Execution {
 	return xs
 }
 
-// eventually waits until something has happened.
-func eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	timeout := time.After(patience)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !happened() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 // A daemonProcess is a running `sealwright run`.
 type daemonProcess struct {
 	t     *testing.T

@@ -57,7 +57,7 @@ func startOlareg(t *testing.T) *registrytest.Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	eventually(t, 30*time.Second, "olareg answers", func() bool {
+	registrytest.Eventually(t, 30*time.Second, "olareg answers", func() bool {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+"/v2/", nil)
 		if err != nil {
 			t.Fatal(err)

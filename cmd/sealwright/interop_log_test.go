@@ -181,7 +181,7 @@ func startRekor(t *testing.T, dir string) string {
 	}
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() }) // killed: its status tells nothing
 	server := &url.URL{Scheme: "http", Host: "127.0.0.1:" + ports[0]}
-	eventually(t, 30*time.Second, "Rekor serves", func() bool {
+	registrytest.Eventually(t, 30*time.Second, "Rekor serves", func() bool {
 		resp, err := http.Get(server.String() + "/healthz")
 		if err != nil {
 			return false

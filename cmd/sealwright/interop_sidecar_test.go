@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // registryImage is the image of the registry that the sidecar stands beside.
@@ -44,7 +46,7 @@ func TestInteropSidecar(t *testing.T) {
 	}
 	steps("build").accepted(t)
 	steps("sidecar").accepted(t)
-	eventually(t, 30*time.Second, "the daemon is ready", func() bool {
+	registrytest.Eventually(t, 30*time.Second, "the daemon is ready", func() bool {
 		return strings.Contains(podman.run(t, "-c", "podman logs sealwright").stderr, `"message":"running"`)
 	})
 	checkConfined(t, strings.TrimSpace(podman.run(t, "-c", "podman inspect --format={{.State.Pid}} sealwright").accepted(t)))

@@ -167,20 +167,6 @@ func readmeBlock(t testing.TB, path, name string) string {
 	return block
 }
 
-// eventually repeats ask until it succeeds, for at most limit.
-func eventually(t testing.TB, limit time.Duration, what string, ask func() bool) {
-	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(limit); !ask(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within %s", what, limit)
-		}
-	}
-}
-
 // sealwright is the built binary, with a home of its own.
 func sealwright(t testing.TB) program {
 	t.Helper()

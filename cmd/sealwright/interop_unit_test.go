@@ -45,7 +45,7 @@ func oneBootAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tree.Close() }) // gives the lock back
-	eventually(t, 3*time.Minute, "another test's boot ends", func() bool {
+	registrytest.Eventually(t, 3*time.Minute, "another test's boot ends", func() bool {
 		err := syscall.Flock(int(tree.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
 			t.Fatal(err)

@@ -31,7 +31,7 @@ func measurePushes(t *testing.T) float64 {
 	h, _ := pushHouse(t)
 	d := h.start("--log-level", "error")
 	n := h.pushes(20, 10*time.Second)
-	eventually(t, "everything is signed", func() bool {
+	registrytest.Eventually(t, patience, "everything is signed", func() bool {
 		return metric(t, h.scrape(), "sealwright_push_to_signed_seconds_count") == float64(n)
 	})
 	text := h.scrape()

@@ -105,7 +105,7 @@ func TestPushIsSigned(t *testing.T) {
 	digests["multi:v1"] = h.registry.Push(t, "multi:v1", registrytest.Index(t, registrytest.Image(t), registrytest.Image(t)))
 	dev := h.registry.Push(t, "app0:dev", registrytest.Image(t))
 	signed := float64(len(digests))
-	eventually(t, "everything is signed, settled and told of", func() bool {
+	registrytest.Eventually(t, patience, "everything is signed, settled and told of", func() bool {
 		text := h.scrape()
 		return metric(t, text, "sealwright_inbox_pushes") == 0 && metric(t, text, "sealwright_push_to_signed_seconds_count") == signed &&
 			metric(t, text, `sealwright_events_total{registry="test",result="signature"}`) == signed
@@ -164,7 +164,7 @@ func TestPushesOutliveTheDaemon(t *testing.T) {
 	h, _ := pushHouse(t)
 	first := h.registry.Push(t, "app:v1", registrytest.Image(t))
 	d := h.start()
-	eventually(t, "what was pushed before is signed", func() bool { return h.registry.Signatures(t, "app", first) == 1 })
+	registrytest.Eventually(t, patience, "what was pushed before is signed", func() bool { return h.registry.Signatures(t, "app", first) == 1 })
 	g := h.hold()
 	second := h.registry.Push(t, "app:v2", registrytest.Image(t))
 	g.wait(t)
@@ -176,7 +176,7 @@ func TestPushesOutliveTheDaemon(t *testing.T) {
 	d.signal(syscall.SIGHUP)
 	third := h.registry.Push(t, "app:v3", registrytest.Image(t))
 	for name, digest := range map[string]v1.Hash{"v2": second, "v3": third} {
-		eventually(t, name+" is signed", func() bool { return h.registry.Signatures(t, "app", digest) == 1 })
+		registrytest.Eventually(t, patience, name+" is signed", func() bool { return h.registry.Signatures(t, "app", digest) == 1 })
 	}
 	d.log.await(t, "configuration reloaded", 1)
 	h.write(strings.ReplaceAll(readFile(t, h.path(localConfig)), `listen: "127.0.0.1`, `listen: "127.0.0.2`))
