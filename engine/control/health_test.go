@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // A patient is what a Health looks after in tests.
@@ -100,7 +101,7 @@ func TestReady(t *testing.T) {
 	h := p.network(zap.New(core))
 	wantAnswer(t, h, "/healthz", http.StatusOK, "ok")
 	wantAnswer(t, h, "/readyz", http.StatusOK, "ok")
-	eventually(t, "all are looked at", func() bool { return p.probes("key/release") == 1 && p.probes("registry/prod") == 1 })
+	registrytest.Eventually(t, time.Minute, "all are looked at", func() bool { return p.probes("key/release") == 1 && p.probes("registry/prod") == 1 })
 	if p.probes("journal/") != 1 {
 		t.Errorf("the journal was written %d times", p.probes("journal/"))
 	}
@@ -116,7 +117,7 @@ func TestReady(t *testing.T) {
 	p.set("registry/prod", errors.New("no route to registry.example.com"))
 	p.wait(31 * time.Second)
 	get(h, "/readyz")
-	eventually(t, "the registry's fault is known", func() bool { code, _ := get(h, "/readyz?strict"); return code == http.StatusServiceUnavailable })
+	registrytest.Eventually(t, time.Minute, "the registry's fault is known", func() bool { code, _ := get(h, "/readyz?strict"); return code == http.StatusServiceUnavailable })
 	wantAnswer(t, h, "/readyz?strict", http.StatusServiceUnavailable, "not ready")
 	wantAnswer(t, h, "/readyz", http.StatusOK, "ok")
 	if n := p.probes("key/release"); n != 1 {
@@ -134,7 +135,7 @@ func TestReady(t *testing.T) {
 	p.set("registry/prod", nil)
 	p.wait(31 * time.Second)
 	wantAnswer(t, h, "/readyz", http.StatusOK, "ok")
-	eventually(t, "all is well again", func() bool { code, _ := get(h, "/readyz?strict"); return code == http.StatusOK })
+	registrytest.Eventually(t, time.Minute, "all is well again", func() bool { code, _ := get(h, "/readyz?strict"); return code == http.StatusOK })
 	if n := logged.FilterMessage("health: well again").Len(); n != 2 {
 		t.Errorf("logged %d times that it is well", n)
 	}
@@ -162,7 +163,7 @@ func TestReadyWaitsForNobody(t *testing.T) {
 	if n := p.probes("journal/"); n != 1 {
 		t.Errorf("the journal was written %d times", n)
 	}
-	eventually(t, "it is asked", func() bool { return asked.Load() == 1 })
+	registrytest.Eventually(t, time.Minute, "it is asked", func() bool { return asked.Load() == 1 })
 	p.wait(time.Hour)
 	wantAnswer(t, h, "/readyz", http.StatusOK, "ok")
 	if n := asked.Load(); n != 1 {
@@ -176,7 +177,7 @@ func TestHealthFollowsTheConfiguration(t *testing.T) {
 	p.set("registry/old", errors.New("gone"))
 	h := p.network(zap.NewNop())
 	get(h, "/readyz")
-	eventually(t, "its fault is known", func() bool { code, _ := get(h, "/readyz?strict"); return code == http.StatusServiceUnavailable })
+	registrytest.Eventually(t, time.Minute, "its fault is known", func() bool { code, _ := get(h, "/readyz?strict"); return code == http.StatusServiceUnavailable })
 	p.mu.Lock()
 	p.list = p.list[:1]
 	p.mu.Unlock()
@@ -224,23 +225,11 @@ func TestHealthInFull(t *testing.T) {
 	if code := ask(""); code != http.StatusOK || !said.Ready || known()["journal"] != "ok" {
 		t.Errorf("%d %+v", code, said)
 	}
-	eventually(t, "keys are looked at", func() bool {
+	registrytest.Eventually(t, time.Minute, "keys are looked at", func() bool {
 		ask("")
 		return known()["key k"] == "ok" && known()["key lost"] == "failing"
 	})
 	if code := ask("?strict"); code != http.StatusServiceUnavailable || said.Ready {
 		t.Errorf("strict: %d %+v", code, said)
-	}
-}
-
-// eventually waits until something has happened.
-func eventually(t *testing.T, what string, happened func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); !happened(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s", what)
-		}
 	}
 }

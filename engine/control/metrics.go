@@ -30,7 +30,7 @@ func NewMetrics() *Metrics {
 		pushes: counter("sealwright_events_total",
 			"Events by what became of them: new, known and uncovered count pushes, once for each policy; the rest were no push of an artifact.", "registry", "result"),
 		lost: counter("sealwright_signatures_lost_total",
-			"Artifacts whose signatures were verified before and are not in the registry any more.", "policy"),
+			"Artifacts whose signatures were verified before and are not in the registry any more, each time that is found.", "policy"),
 		pushToSigned: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealwright_push_to_signed_seconds",
 			Help:    "Time from a push, by the event's own clock, until the artifact was signed, read back and verified.",
 			Buckets: []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400}}),
