@@ -1,0 +1,75 @@
+package door
+
+import (
+	"crypto/rsa"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// A Role is what a caller may do. Each includes those below it; the zero Role may do
+// nothing.
+type Role int
+
+// The roles, from least to most.
+const (
+	Viewer Role = iota + 1
+	Operator
+	Admin
+)
+
+// String returns the role as the configuration says it.
+func (r Role) String() string {
+	switch r {
+	case Viewer:
+		return "viewer"
+	case Operator:
+		return "operator"
+	case Admin:
+		return "admin"
+	}
+	return "none"
+}
+
+// A Credential is one caller, and how it proves who it is: an access key with its
+// secret, an OCI key, a token, or several of them. It does not print its secret.
+type Credential struct {
+	// Name is what logs and records call the caller. It is required and unique.
+	Name string
+	// Role is required.
+	Role Role
+	// Registries are those that the caller sees. Empty: all.
+	Registries []string
+
+	// AccessKey and Secret are for TC3 and SDKHMAC.
+	AccessKey string
+	Secret    []byte
+	// OCIKeyID is <tenancy>/<user>/<fingerprint>. The key has at least 2048 bits.
+	OCIKeyID     string
+	OCIPublicKey *rsa.PublicKey
+	// TokenSHA256 is the hash of a token that cannot be guessed. Zero: no token.
+	TokenSHA256 [32]byte
+}
+
+// String returns who it is, without what proves it.
+func (c Credential) String() string {
+	return fmt.Sprintf("credential %q (%s)", c.Name, c.Role)
+}
+
+// Format writes String for every verb, so that no verb shows the secret.
+func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// MarshalText returns String, for JSON and YAML too.
+func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// A Caller is who sent a request. The zero Caller is nobody and sees nothing.
+type Caller struct {
+	Name       string
+	Role       Role
+	Registries []string
+}
+
+// Sees reports whether the caller may see a registry.
+func (c Caller) Sees(registry string) bool {
+	return c.Role >= Viewer && (len(c.Registries) == 0 || slices.Contains(c.Registries, registry))
+}

@@ -1,0 +1,450 @@
+package door
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	accessKey = "AKEXAMPLE0000000001"
+	secretKey = "SKEXAMPLE00000000000000000000000000000001"
+	keyID     = "ocid1.tenancy.oc1..t/ocid1.user.oc1..u/00:11"
+	bearer    = "token-for-the-probe"
+)
+
+var errKinds = []error{ErrNoCredentials, ErrMalformed, ErrUnsupported, ErrUnknown, ErrSignature, ErrClock, ErrReplayed, ErrBusy, ErrTooLarge, ErrBodyHash}
+
+// rsaKeys are made once: they are slow to make.
+var rsaKeys = sync.OnceValue(func() [2]*rsa.PrivateKey {
+	var keys [2]*rsa.PrivateKey
+	for i := range keys {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic(err)
+		}
+		keys[i] = key
+	}
+	return keys
+})
+
+// A clock is a time that tests move.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) set(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = now
+}
+
+// ci is who most tests are.
+func ci() Credential {
+	return Credential{Name: "ci", Role: Operator, Registries: []string{"prod"}, AccessKey: accessKey, Secret: []byte(secretKey),
+		OCIKeyID: keyID, OCIPublicKey: &rsaKeys()[0].PublicKey, TokenSHA256: hashOf(bearer)}
+}
+
+func open(tb testing.TB, c Config) *Door {
+	tb.Helper()
+	d, err := New(c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return d
+}
+
+// openAt returns a door for ci with a clock that stands still.
+func openAt(tb testing.TB, now time.Time) *Door {
+	tb.Helper()
+	return open(tb, Config{Credentials: []Credential{ci()}, Clock: (&clock{now: now}).Now})
+}
+
+// A sent request is one as it came over the wire.
+type sent struct {
+	method, uri, host, body string
+	header                  http.Header
+}
+
+// request returns it as a server gets it.
+func (s sent) request() *http.Request {
+	r := httptest.NewRequest(s.method, s.uri, strings.NewReader(s.body))
+	r.Host, r.Header = s.host, s.header.Clone()
+	return r
+}
+
+// with returns a changed copy.
+func (s sent) with(change func(*sent)) sent {
+	s.header = s.header.Clone()
+	change(&s)
+	return s
+}
+
+// edit returns a copy in whose Authorization header old is new.
+func (s sent) edit(old, replacement string) sent {
+	return s.with(func(s *sent) {
+		s.header.Set("Authorization", strings.Replace(s.header.Get("Authorization"), old, replacement, 1))
+	})
+}
+
+// set returns a copy with a header.
+func (s sent) set(name, value string) sent {
+	return s.with(func(s *sent) { s.header.Set(name, value) })
+}
+
+// add returns a copy with one more header of a name.
+func (s sent) add(name, value string) sent {
+	return s.with(func(s *sent) { s.header.Add(name, value) })
+}
+
+func (s sent) without(name string) sent {
+	return s.with(func(s *sent) { s.header.Del(name) })
+}
+
+// capture is a server that keeps what it gets.
+type capture struct {
+	*httptest.Server
+	mu  sync.Mutex
+	got []sent
+}
+
+func newCapture(tb testing.TB, answer string) *capture {
+	c := &capture{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.got = append(c.got, sent{r.Method, r.RequestURI, r.Host, string(body), r.Header.Clone()})
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, answer)
+	}))
+	tb.Cleanup(c.Close)
+	return c
+}
+
+// last returns the request that came last.
+func (c *capture) last(tb testing.TB) sent {
+	tb.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.got) == 0 {
+		tb.Fatal("nothing was sent")
+	}
+	return c.got[len(c.got)-1]
+}
+
+// A scheme is a way to enter, with a signed change that it lets in.
+type scheme struct {
+	name  string
+	enter func(d *Door, r *http.Request) (Caller, []byte, error)
+	good  sent
+	at    time.Time
+	// window is how far the clocks may be apart.
+	window time.Duration
+}
+
+func (s scheme) open(tb testing.TB) *Door { return openAt(tb, s.at) }
+
+// expect reports a request whose verdict is not want.
+func (s scheme) expect(t *testing.T, d *Door, what string, req sent, want error) {
+	t.Helper()
+	caller, body, err := s.enter(d, req.request())
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %s: got %v, want %v", s.name, what, err, want)
+	}
+	if want == nil && (caller.Name != "ci" || caller.Role != Operator || string(body) != req.body) {
+		t.Errorf("%s: %s: caller %+v, body %q", s.name, what, caller, body)
+	}
+	if want != nil && (caller.Name != "" || caller.Sees("prod") || body != nil) {
+		t.Errorf("%s: %s: refused, but caller %+v, body %q", s.name, what, caller, body)
+	}
+	checkError(t, s.name+": "+what, err)
+}
+
+// checkError reports an error that says a secret, or is of no kind or of two.
+func checkError(t *testing.T, what string, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	var kinds []error
+	for _, kind := range errKinds {
+		if errors.Is(err, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	if len(kinds) != 1 {
+		t.Errorf("%s: error %v is of the kinds %v", what, err, kinds)
+	}
+	for _, word := range []string{secretKey, accessKey, bearer, keyID} {
+		if strings.Contains(err.Error(), word) {
+			t.Errorf("%s: error %q says %q", what, err, word)
+		}
+	}
+}
+
+// TestBodyLimit: what is too large is refused, unread if its length says so.
+func TestBodyLimit(t *testing.T) {
+	for _, s := range schemes(t) {
+		d := open(t, Config{Credentials: []Credential{ci()}, Clock: (&clock{now: s.at}).Now, MaxBody: int64(len(s.good.body))})
+		s.expect(t, d, "as large as the limit", s.good, nil)
+
+		d = open(t, Config{Credentials: []Credential{ci()}, Clock: (&clock{now: s.at}).Now, MaxBody: int64(len(s.good.body)) - 1})
+		body := &countingBody{Reader: strings.NewReader(s.good.body)}
+		r := s.good.request()
+		r.Body = body
+		if _, _, err := s.enter(d, r); !errors.Is(err, ErrTooLarge) || body.read > 0 {
+			t.Errorf("%s: %v after %d bytes, want %v after none", s.name, err, body.read, ErrTooLarge)
+		}
+		body = &countingBody{Reader: io.MultiReader(strings.NewReader(s.good.body), zeros{})}
+		r.Body, r.ContentLength = body, -1
+		if _, _, err := s.enter(d, r); !errors.Is(err, ErrTooLarge) || body.read > len(s.good.body) {
+			t.Errorf("%s: endless: %v after %d bytes, want %v after %d", s.name, err, body.read, ErrTooLarge, len(s.good.body))
+		}
+		r.Body, r.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader("x"), broken{})), -1
+		if _, _, err := s.enter(d, r); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: broken off: %v, want %v", s.name, err, ErrMalformed)
+		}
+	}
+}
+
+type countingBody struct {
+	io.Reader
+	read int
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.read += n
+	return n, err
+}
+
+func (b *countingBody) Close() error { return nil }
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestUnreadWhenHopeless: no body is read for a request that cannot be good.
+func TestUnreadWhenHopeless(t *testing.T) {
+	for _, s := range schemes(t) {
+		r := s.good.request()
+		body := &countingBody{Reader: strings.NewReader(s.good.body)}
+		r.Body = body
+		want := ErrClock
+		if s.window == 0 {
+			want = ErrUnknown
+			r.Header.Set("X-Auth-Token", "other")
+		}
+		_, _, err := s.enter(openAt(t, s.at.Add(time.Hour)), r)
+		if !errors.Is(err, want) || body.read > 0 {
+			t.Errorf("%s: %v after %d bytes, want %v after none", s.name, err, body.read, want)
+		}
+	}
+}
+
+// TestClock: both ends of the window are in it, a second more is not.
+func TestClock(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue // tokens have no time
+		}
+		for _, off := range []time.Duration{-s.window, s.window} {
+			s.expect(t, openAt(t, s.at.Add(off)), "at the window's end", s.good, nil)
+			beyond := off + off/s.window.Abs()*time.Second
+			s.expect(t, openAt(t, s.at.Add(beyond)), "beyond the window", s.good, ErrClock)
+		}
+		s.expect(t, openAt(t, s.at.AddDate(300, 0, 0)), "centuries later", s.good, ErrClock)
+	}
+}
+
+// TestStrangers: what is signed with another secret, and by whom nobody knows.
+func TestStrangers(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue
+		}
+		c := ci()
+		c.Secret, c.OCIPublicKey = []byte("another secret"), &rsaKeys()[1].PublicKey
+		now := (&clock{now: s.at}).Now
+		s.expect(t, open(t, Config{Credentials: []Credential{c}, Clock: now}), "another secret", s.good, ErrSignature)
+		c.AccessKey, c.OCIKeyID = "AKOTHER", "other"
+		s.expect(t, open(t, Config{Credentials: []Credential{c}, Clock: now}), "unknown", s.good, ErrUnknown)
+		// The very key of another credential does not make an unknown one known.
+		c.Secret, c.OCIPublicKey = []byte(secretKey), &rsaKeys()[0].PublicKey
+		s.expect(t, open(t, Config{Credentials: []Credential{c}, Clock: now}), "unknown, signed by somebody known", s.good, ErrUnknown)
+		s.expect(t, open(t, Config{Clock: now}), "nobody is known", s.good, ErrUnknown)
+	}
+}
+
+// TestSameWork: an unknown name costs what a wrong signature does. Work is told by
+// what it allocates, which does not depend on the machine's load.
+func TestSameWork(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue
+		}
+		wrong, unknown := ci(), ci()
+		wrong.Secret, wrong.OCIPublicKey = []byte("another secret"), &rsaKeys()[1].PublicKey
+		unknown.AccessKey, unknown.OCIKeyID, unknown.OCIPublicKey = "AKOTHER", "other", &rsaKeys()[1].PublicKey
+		cost := func(c Credential) float64 {
+			d := open(t, Config{Credentials: []Credential{c}, Clock: (&clock{now: s.at}).Now})
+			return testing.AllocsPerRun(20, func() {
+				if _, _, err := s.enter(d, s.good.request()); err == nil {
+					t.Fatal("let in")
+				}
+			})
+		}
+		if a, b := cost(wrong), cost(unknown); a != b {
+			t.Errorf("%s: a wrong signature allocates %v times, an unknown name %v times", s.name, a, b)
+		}
+	}
+}
+
+// TestReplay: a change is taken once, by name or not, until nobody would take it.
+func TestReplay(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue
+		}
+		now := &clock{now: s.at.Add(-s.window)}
+		d := open(t, Config{Credentials: []Credential{ci()}, Clock: now.Now})
+		s.expect(t, d, "first", s.good, nil)
+		for _, at := range []time.Duration{-s.window, 0, s.window} {
+			now.set(s.at.Add(at))
+			s.expect(t, d, "again", s.good, ErrReplayed)
+		}
+		s.expect(t, d, "with another unsigned header", s.good.set("X-Unsigned", "1"), ErrReplayed)
+		if err := d.Replace([]Credential{{Name: "new", Role: Admin, TokenSHA256: hashOf("x")}, ci()}); err != nil {
+			t.Fatal(err)
+		}
+		s.expect(t, d, "after the credentials were replaced", s.good, ErrReplayed)
+		now.set(s.at.Add(s.window + time.Second))
+		s.expect(t, d, "too late", s.good, ErrClock)
+	}
+}
+
+// TestRefusedIsNotRemembered: what is refused can be sent again, and takes no memory.
+func TestRefusedIsNotRemembered(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue
+		}
+		d := s.open(t)
+		for range 3 {
+			s.expect(t, d, "another host", s.good.with(func(s *sent) { s.uri += "?x=1" }), cmpErr(s.name == "TC3", ErrMalformed, ErrSignature))
+		}
+		for _, keys := range []map[string]*holder{d.keyring.Load().byAccessKey, d.keyring.Load().byKeyID} {
+			for _, h := range keys {
+				if len(h.memory.seen) > 0 {
+					t.Errorf("%s: a refused request is remembered", s.name)
+				}
+			}
+		}
+		s.expect(t, d, "good", s.good, nil)
+	}
+}
+
+func cmpErr(yes bool, a, b error) error {
+	if yes {
+		return a
+	}
+	return b
+}
+
+// TestAuthorizationTricks are the same for all schemes.
+func TestAuthorizationTricks(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue
+		}
+		said := s.good.header.Get("Authorization")
+		for what, try := range map[string]struct {
+			req  sent
+			want error
+		}{
+			"none":              {s.good.without("Authorization"), ErrNoCredentials},
+			"empty":             {s.good.set("Authorization", ""), ErrNoCredentials},
+			"twice":             {s.good.add("Authorization", said), ErrMalformed},
+			"a token before":    {s.good.with(func(s *sent) { s.header["Authorization"] = []string{"Bearer x", said} }), ErrMalformed},
+			"another scheme":    {s.good.set("Authorization", "Basic YTpi"), ErrUnsupported},
+			"another algorithm": {s.good.set("Authorization", "V11-HMAC-SHA256 "+said), ErrUnsupported},
+			"the scheme alone":  {s.good.set("Authorization", strings.Fields(said)[0]), ErrMalformed},
+			"too long":          {s.good.set("Authorization", said+strings.Repeat(" ", maxAuthorization)), ErrMalformed},
+			"a parameter more":  {s.good.set("Authorization", said+`, X="1"`), ErrMalformed},
+			"cut off":           {s.good.set("Authorization", said[:len(said)-3]), ErrMalformed},
+			"no path":           {s.good.with(func(s *sent) { s.uri = "http://" + s.host + "/" }), ErrMalformed},
+			"no host":           {s.good.with(func(s *sent) { s.host = "" }), cmpErr(s.name == "Huawei", nil, ErrMalformed)},
+		} {
+			s.expect(t, s.open(t), what, try.req, try.want)
+		}
+		r := s.good.request()
+		r.URL.Path += "/elsewhere"
+		if _, _, err := s.enter(s.open(t), r); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: routed elsewhere: %v", s.name, err)
+		}
+		r = s.good.request()
+		r.URL.RawQuery += "&x=elsewhere"
+		if _, _, err := s.enter(s.open(t), r); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: asked something else: %v", s.name, err)
+		}
+	}
+}
+
+// TestConcurrentReplay: of many at once, one is taken.
+func TestConcurrentReplay(t *testing.T) {
+	for _, s := range schemes(t) {
+		if s.window == 0 {
+			continue
+		}
+		d := s.open(t)
+		var wg sync.WaitGroup
+		taken := make(chan struct{}, 16)
+		for range cap(taken) {
+			wg.Go(func() {
+				if _, _, err := s.enter(d, s.good.request()); err == nil {
+					taken <- struct{}{}
+				}
+			})
+		}
+		wg.Wait()
+		if len(taken) != 1 {
+			t.Errorf("%s: taken %d times", s.name, len(taken))
+		}
+	}
+}
+
+// TestCallerIsACopy: who gets a caller cannot change what the next gets.
+func TestCallerIsACopy(t *testing.T) {
+	for _, s := range schemes(t) {
+		d := s.open(t)
+		first, _, err := s.enter(d, s.good.request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Registries[0] = "other"
+		if !bytes.Contains([]byte(d.keyring.Load().byAccessKey[accessKey].caller.Registries[0]), []byte("prod")) ||
+			d.keyring.Load().byKeyID[keyID].caller.Registries[0] != "prod" || d.keyring.Load().tokens[0].caller.Registries[0] != "prod" {
+			t.Errorf("%s: a caller changed the credential", s.name)
+		}
+	}
+}

@@ -1,0 +1,30 @@
+package door
+
+import "errors"
+
+// Why a request is refused. No text holds a secret, a token or a signature.
+var (
+	// ErrNoCredentials is for a request that says nothing about who sent it.
+	ErrNoCredentials = errors.New("the request is not signed and carries no token")
+	// ErrMalformed is for what cannot be read, is ambiguous, or leaves unsigned what
+	// must be signed.
+	ErrMalformed = errors.New("the request is not signed as documented")
+	// ErrUnsupported is for another scheme, algorithm or version, or a method that the
+	// scheme does not have.
+	ErrUnsupported = errors.New("the request is signed in a way that is not supported")
+	// ErrUnknown is for an access key, key id or token that nobody here has.
+	ErrUnknown = errors.New("the credential is unknown")
+	// ErrSignature is for a signature of something else, or by somebody else.
+	ErrSignature = errors.New("the signature is wrong")
+	// ErrClock is for a request from too long ago or ahead.
+	ErrClock = errors.New("the request's time is outside the window, check the clock")
+	// ErrReplayed is for a change that was taken before.
+	ErrReplayed = errors.New("the request was received before")
+	// ErrBusy is for a change by a caller whose last ones fill the memory of replays.
+	// The same request may be sent again later.
+	ErrBusy = errors.New("too many requests of this credential within the window")
+	// ErrTooLarge is for a body above the limit.
+	ErrTooLarge = errors.New("the body is too large")
+	// ErrBodyHash is for a body that is not the one whose hash the request names.
+	ErrBodyHash = errors.New("the body does not have the hash that the request says")
+)
