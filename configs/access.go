@@ -39,8 +39,8 @@ func (v *validator) access() {
 			v.reference(at.item("registries", j), "", name, v.registryNames)
 		}
 	}
-	if len(v.config.Access) > 0 {
-		v.add(v.config.root, "access", notInBuild, "no access")
+	if len(v.config.Access) > 0 && v.config.Listen == "" {
+		v.add(v.config.root, "access", "does nothing without listen", "no access, or listen: HOST:PORT")
 	}
 }
 
@@ -57,7 +57,9 @@ func (v *validator) credential(at place, a *Access) {
 		}
 	}
 	switch list := strings.Join(given, " and "); list {
-	case "access_key and secret_key_file", "oci_key_id and public_key_file", "token_file":
+	case "token_file":
+	case "access_key and secret_key_file", "oci_key_id and public_key_file":
+		v.add(at, given[0], notInBuild, "token_file")
 	case "":
 		v.add(at, "", "has no credential", allowed)
 	default:

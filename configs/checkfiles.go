@@ -60,6 +60,9 @@ func (c *Config) CheckFiles() error {
 			check(at.in("versions"), id, secretProblem(filePath(k.Versions[id])), privateFileAllowed)
 		}
 	}
+	for i, a := range c.Access {
+		check(c.root.item("access", i), "token_file", secretProblem(a.TokenFile), privateFileAllowed)
+	}
 	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
 	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
 	return faults.asError()

@@ -41,14 +41,14 @@ type Config struct {
 	// signed again where its signature was lost: six cron fields in UTC, or never.
 	// Default "0 0 3 * * 0", Sundays at 03:00.
 	DriftScan string `yaml:"drift_scan,omitempty"`
-	// Listen is the address at which events are received, HOST:PORT. Empty means
-	// that only the control socket in the state directory is served.
+	// Listen is the address at which events are received and callers are answered,
+	// HOST:PORT. Empty means that only the control socket in the state directory is served.
 	Listen string `yaml:"listen,omitempty"`
 	// TLS is the certificate for it, required unless it is a loopback address.
 	TLS TLS `yaml:"tls,omitempty"`
 	// Instances are what vendor APIs call the registries.
 	Instances []Instance `yaml:"instances,omitempty"`
-	// Access says who may call the HTTP API.
+	// Access says who may ask at listen for more than health.
 	Access []Access `yaml:"access,omitempty"`
 
 	root     place   // the main file; its zero value when there is none
@@ -208,7 +208,7 @@ type Instance struct {
 	Registry string `yaml:"registry"`
 }
 
-// Access lets one caller use the HTTP API, by one kind of credential.
+// Access is one caller of what is served at listen, and what proves who it is.
 type Access struct {
 	// Name is how the caller is called in records.
 	Name string `yaml:"name"`
@@ -223,7 +223,8 @@ type Access struct {
 	OCIKeyID string `yaml:"oci_key_id,omitempty"`
 	// PublicKeyFile is the path of the caller's PEM public key.
 	PublicKeyFile string `yaml:"public_key_file,omitempty"`
-	// TokenFile is the path of a file that holds a bearer token.
+	// TokenFile is the path of a file that holds a bearer token of at least 32
+	// characters.
 	TokenFile string `yaml:"token_file,omitempty"`
 	// Registries are the names of the registries that the caller sees. Empty
 	// means all.

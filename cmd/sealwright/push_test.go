@@ -143,7 +143,7 @@ func TestPushIsSigned(t *testing.T) {
 	} else {
 		_ = resp.Body.Close()
 	}
-	for path, status := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/metrics": http.StatusNotFound} {
+	for path, status := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/metrics": http.StatusUnauthorized} {
 		resp, err := http.Get("http://" + listen + path)
 		if err != nil {
 			t.Fatal(err)

@@ -102,6 +102,11 @@ func (d *service) reload(ctx context.Context) {
 
 func (d *service) reloaded(next *prepared, err error) {
 	defer notify(d.log, ready)
+	if err == nil {
+		if err = d.admit(next.config); err != nil {
+			d.drop(next)
+		}
+	}
 	if err != nil {
 		d.log.Error("configuration refused, the old one stays", zap.Error(err))
 		return

@@ -19,6 +19,7 @@ import (
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
@@ -112,7 +113,14 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
 	}
-	d := &service{app: a, log: log, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: control.NewMetrics()}
+	nobody, err := door.New(door.Config{})
+	if err != nil {
+		return errors.Join(err, setup.Close())
+	}
+	d := &service{app: a, log: log, door: nobody, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: control.NewMetrics()}
+	if err := d.admit(cfg); err != nil {
+		return errors.Join(usageError{err}, setup.Close())
+	}
 	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
 		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost})
@@ -139,6 +147,7 @@ type service struct {
 	progress *progress
 	metrics  *control.Metrics
 	health   *control.Health
+	door     *door.Door
 	config   *configs.Config // that is in force
 	opening  *opening        // nil: none is under way
 }
@@ -175,7 +184,7 @@ func (d *service) serve(ctx context.Context) error {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
 	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Health: d.health, Log: d.log.Named("control"),
-		Collectors: []prometheus.Collector{d.opener, d.metrics}})
+		Collectors: d.collectors()})
 	if err != nil {
 		return err
 	}
@@ -211,6 +220,11 @@ func (d *service) serve(ctx context.Context) error {
 	return err
 }
 
+// collectors are the metrics besides those of the engine and the process.
+func (d *service) collectors() []prometheus.Collector {
+	return []prometheus.Collector{d.opener, d.metrics}
+}
+
 // receive listens for events, if the configuration says where. Without, the
 // Listener is nil.
 func (d *service) receive(ctx context.Context) (*control.Listener, error) {
@@ -220,7 +234,8 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 	}
 	log := d.log.Named("events")
 	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Log: log,
-		Handler: control.Network(control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics}), d.health)})
+		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Health: d.health, Door: d.door, Collectors: d.collectors(),
+			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics})})})
 	if err != nil {
 		return nil, err
 	}

@@ -67,16 +67,6 @@ func NewHealth(o HealthOptions) *Health {
 	return &Health{o: o, checks: map[subject]*check{}}
 }
 
-// Network returns the handler of what anybody may ask who reaches the address at
-// which events are delivered: these, and how the daemon is.
-func Network(events http.Handler, h *Health) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", events)
-	mux.HandleFunc("GET /healthz", h.live)
-	mux.HandleFunc("GET /readyz", h.ready)
-	return mux
-}
-
 // A healthReport is the answer to GET /readyz on the control socket.
 type healthReport struct {
 	Ready  bool          `json:"ready"`

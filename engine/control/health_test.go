@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
@@ -76,8 +77,8 @@ func (p *patient) dependencies() []engine.Dependency {
 
 // network returns what anybody may ask.
 func (p *patient) network(log *zap.Logger) http.Handler {
-	h := control.NewHealth(control.HealthOptions{Dependencies: p.dependencies, Log: log, Now: p.clock})
-	return control.Network(http.NotFoundHandler(), h)
+	return control.Network(control.NetworkOptions{Events: http.NotFoundHandler(), Door: &door.Door{},
+		Health: control.NewHealth(control.HealthOptions{Dependencies: p.dependencies, Log: log, Now: p.clock})})
 }
 
 func get(h http.Handler, path string) (status int, body string) {
