@@ -2,6 +2,7 @@ package door
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
@@ -76,6 +77,40 @@ func TestOCIMinimum(t *testing.T) {
 	}
 }
 
+// TestOCISizes: keys of two sizes. Who has one cannot be the other, and an unknown key
+// id costs what a wrong signature does, whatever its size.
+func TestOCISizes(t *testing.T) {
+	large, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 22, 2, 19, 57, 0, time.UTC)
+	d := open(t, Config{Clock: (&clock{now: at}).Now, Credentials: []Credential{ci(),
+		{Name: "large", Role: Admin, OCIKeyID: "large", OCIPublicKey: &large.PublicKey}}})
+	s := scheme{name: "OCI", enter: (*Door).OCI, at: at}
+	byLarge := ociSign(t, large, sent{method: http.MethodGet, uri: "/"}, at, []string{"date", ociTarget, "host"})
+	byOther := ociSign(t, rsaKeys()[1], sent{method: http.MethodGet, uri: "/"}, at, []string{"date", ociTarget, "host"})
+	s.expect(t, d, "the large key's signature, as another", byLarge, ErrSignature)
+	s.expect(t, d, "the large key's signature, as nobody", byLarge.edit(keyID, "nobody"), ErrUnknown)
+	if caller, _, err := d.OCI(byLarge.edit(keyID, "large").request()); err != nil || caller.Name != "large" {
+		t.Errorf("the large key: %+v, %v", caller, err)
+	}
+	for what, signature := range map[string]sent{"large": byLarge.with(func(s *sent) { s.uri = "/x" }), "small": byOther} {
+		var costs [3]float64
+		for i, id := range []string{keyID, "large", "nobody"} {
+			req := signature.edit(keyID, id)
+			costs[i] = testing.AllocsPerRun(20, func() {
+				if _, _, err := d.OCI(req.request()); err == nil {
+					t.Fatal("let in")
+				}
+			})
+		}
+		if costs[0] != costs[2] || costs[1] != costs[2] {
+			t.Errorf("a %s signature allocates %v times, as a small key, a large key and nobody", what, costs)
+		}
+	}
+}
+
 func TestOCITampered(t *testing.T) {
 	at := time.Date(2026, 11, 22, 2, 19, 57, 0, time.UTC)
 	s := oracle(t, at)
@@ -130,8 +165,14 @@ func TestOCITampered(t *testing.T) {
 	})
 }
 
-// resigned signs exactly these headers, as the specification says.
+// resigned signs exactly these headers with the key that is known.
 func resigned(tb testing.TB, req sent, at time.Time, names []string) sent {
+	tb.Helper()
+	return ociSign(tb, rsaKeys()[0], req, at, names)
+}
+
+// ociSign signs exactly these headers, as the specification says.
+func ociSign(tb testing.TB, key *rsa.PrivateKey, req sent, at time.Time, names []string) sent {
 	tb.Helper()
 	hash := sha256.Sum256([]byte(req.body))
 	req.host, req.header = "artifacts.example.com", http.Header{
@@ -146,7 +187,7 @@ func resigned(tb testing.TB, req sent, at time.Time, names []string) sent {
 		lines = append(lines, name+": "+value)
 	}
 	digest := sha256.Sum256([]byte(strings.Join(lines, "\n")))
-	signature, err := rsa.SignPKCS1v15(nil, rsaKeys()[0], crypto.SHA256, digest[:])
+	signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:])
 	if err != nil {
 		tb.Fatal(err)
 	}

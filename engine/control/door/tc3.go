@@ -85,11 +85,11 @@ func (a *tc3) parseTime(r *http.Request) error {
 	if a.timestamp, err = one(r, "x-tc-timestamp"); err != nil {
 		return err
 	}
-	seconds, err := strconv.ParseUint(a.timestamp, 10, 63)
-	if err != nil || len(a.timestamp) > maxTimestamp {
+	seconds, err := strconv.ParseInt(a.timestamp, 10, 64)
+	if err != nil || len(a.timestamp) > maxTimestamp || strings.ContainsAny(a.timestamp, "+-") {
 		return malformed("X-TC-Timestamp is not seconds since 1970")
 	}
-	a.at = time.Unix(int64(seconds), 0).UTC() //nolint:gosec // it has 63 bits
+	a.at = time.Unix(seconds, 0).UTC()
 	return nil
 }
 

@@ -75,6 +75,7 @@ func TestTC3Tampered(t *testing.T) {
 		{"no time", good.without("X-TC-Timestamp"), ErrMalformed},
 		{"time twice", good.add("X-TC-Timestamp", at), ErrMalformed},
 		{"time with a sign", good.set("X-TC-Timestamp", "+"+at), ErrMalformed},
+		{"time before 1970", good.set("X-TC-Timestamp", "-1"), ErrMalformed},
 		{"time with zeros", good.set("X-TC-Timestamp", strings.Repeat("0", 10)+at), ErrMalformed},
 		{"no time at all", good.set("X-TC-Timestamp", "now"), ErrMalformed},
 		{"action twice", good.add("X-TC-Action", "Delete"), ErrMalformed},
