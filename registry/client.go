@@ -91,6 +91,7 @@ func (c *Client) Reach(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking %s: %w", c.said, err)
 	}
+	defer func() { _ = resp.Body.Close() }() // read as far as it says something
 	if err := responseError(resp); errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRateLimited) {
 		return fmt.Errorf("asking %s: %w", c.said, err)
 	}
