@@ -54,7 +54,7 @@ func configs() map[string]Config {
 	}
 	all := map[string]Config{
 		"distribution": with(Distribution, "127.0.0.1:5002"),
-		"harbor":       with(Harbor, "harbor.dev"),
+		"harbor":       with(Harbor, "127.0.0.1:28080"),
 		"swr":          with(SWR, "swr-ee-1.swr-pro.myhuaweicloud.com"),
 		"tcr":          with(TCR, "xxx-bj.tencentcloudcr.com"),
 		"zot":          with(Zot, "127.0.0.1:5003"),
@@ -108,10 +108,11 @@ func at(text string) time.Time {
 }
 
 const (
-	busybox = "sha256:dde8e930c7b6a490f728e66292bc9bce42efc9bbb5278bae40e4f30f6e00fe8c"
-	ecrHash = "sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12340000"
-	garHash = "sha256:6ec128e26cd500000000000000000000000000000000000000000000000000aa"
-	acrHash = "sha256:80f0d5c8786bb9e621a45ece0db56d11cdc624ad20da9fe62e9d25490f331d7d"
+	busybox    = "sha256:dde8e930c7b6a490f728e66292bc9bce42efc9bbb5278bae40e4f30f6e00fe8c"
+	harborHash = "sha256:55459d2bfff220e765cc40ada17aa68490d88a6db03b97020624416286c93891"
+	ecrHash    = "sha256:7f5b2640fe6fb4f46592dfd3410c4a79dac4f89e4782432e0378abcd12340000"
+	garHash    = "sha256:6ec128e26cd500000000000000000000000000000000000000000000000000aa"
+	acrHash    = "sha256:80f0d5c8786bb9e621a45ece0db56d11cdc624ad20da9fe62e9d25490f331d7d"
 )
 
 type said struct {
@@ -141,12 +142,30 @@ var deliveries = map[string]said{
 	"zot-cosign-sig":         ignored(Signature),
 	"zot-cosign-bundle":      ignored(Signature),
 
-	"harbor-push":       pushed("library/busybox", "1.36", busybox, "2023-03-06T05:58:23Z"),
-	"harbor-cloudevent": pushed("library/busybox", "1.36", busybox, "2023-03-06T06:08:43Z"),
-	"harbor-digest":     pushed("library/busybox", "", busybox, "2023-03-06T05:58:23Z"),
-	"harbor-cosign-sig": ignored(Signature),
-	"harbor-pull":       ignored(OtherAction),
-	"harbor-scan":       ignored(OtherAction),
+	"harbor-push":              pushed("prod/team/app", "1.0", "sha256:7a1c92a0466b4821db3c2c7e179b22fd0bcc74fd59e8293c0b53ee2cb53d934d", "2026-11-29T09:04:28Z"),
+	"harbor-index":             pushed("prod/team/app", "multi", "sha256:1e44712eb8d8918a7e341e79a98f0989a3217debabd4b995c49787dfc072a01b", "2026-11-29T09:05:10Z"),
+	"harbor-digest":            pushed("prod/team/bydigest", "", harborHash, "2026-11-29T09:05:02Z"),
+	"harbor-pull":              ignored(OtherAction),
+	"harbor-delete":            ignored(OtherAction),
+	"harbor-scan":              ignored(OtherAction),
+	"harbor-quota":             ignored(OtherAction),
+	"harbor-cloudevent":        pushed("prod/team/app", "1.0", "sha256:7a1c92a0466b4821db3c2c7e179b22fd0bcc74fd59e8293c0b53ee2cb53d934d", "2026-11-29T09:04:28Z"),
+	"harbor-cloudevent-digest": pushed("prod/team/bydigest", "", harborHash, "2026-11-29T09:05:02Z"),
+	"harbor-cloudevent-pull":   ignored(OtherAction),
+	"harbor-cloudevent-delete": ignored(OtherAction),
+	"harbor-cloudevent-scan":   ignored(OtherAction),
+
+	// Signatures: those that no tag names look like untagged images.
+	"harbor-sealwright-sig":               ignored(Signature),
+	"harbor-sealwright-bundle":            pushed("prod/team/app", "", "sha256:749ebecaadadc47d6916a4c0d2a0b05d3bd3b267656491849c54b2e9407874e1", "2026-11-29T09:07:28Z"),
+	"harbor-sealwright-notation":          pushed("prod/team/app", "", "sha256:736c57ae42afb91ce74fa05043e2fe44d5305457293d7c54aac14cb24d65dc39", "2026-11-29T09:07:35Z"),
+	"harbor-cloudevent-sealwright-sig":    ignored(Signature),
+	"harbor-cloudevent-sealwright-bundle": pushed("prod/team/app", "", "sha256:749ebecaadadc47d6916a4c0d2a0b05d3bd3b267656491849c54b2e9407874e1", "2026-11-29T09:07:28Z"),
+	"harbor-cosign-sig":                   ignored(Signature),
+	"harbor-cosign-att":                   ignored(Signature),
+	"harbor-cosign-bundle":                pushed("prod/team/app", "", "sha256:db859987cf4dc0ffce1eb36d7e91b866253fd362d989362004b017321c30df60", "2026-11-29T09:06:16Z"),
+	"harbor-notation":                     pushed("prod/team/app", "", "sha256:e1f79a7f44f12802e9ab3a472757961eeef491ef0cd43049cba16fb0fd11d6e1", "2026-11-29T09:06:29Z"),
+	"harbor-notation-index":               ignored(Signature),
 
 	"swr-push":   pushed("library/busybox", "1.36", busybox, "2023-03-06T05:58:23Z"),
 	"tcr-push":   pushed("public/nginx", "v1.10.0", "sha256:89a42c3ba15f09a3fbe39856bddacdf9e94cd03df7403cad4fc1050000268fc9", "2020-05-10T10:30:05Z"),

@@ -46,15 +46,15 @@ func TestMalformed(t *testing.T) {
 		{"acr-push", `"host": "myregistry.azurecr.io"`, `"host": ""`, "no host in request.host or target.url"},
 		{"acr-push", `"target": {`, `"target": 1, "t": {`, "target: want an object"},
 
-		{"harbor-push", `"occur_at": 1678082303`, `"occur_at": "1678082303"`, "occur_at: want a number, have a string"},
-		{"harbor-push", `"occur_at": 1678082303`, `"occur_at": -1`, "occur_at: want seconds since 1970"},
-		{"harbor-push", `"occur_at": 1678082303`, `"occur_at": 1e300`, "occur_at: want seconds since 1970"},
-		{"harbor-push", `"occur_at": 1678082303`, `"occur_at": 1e999`, "occur_at: want seconds since 1970"},
-		{"harbor-push", `"resources": [`, `"resources": [], "r": [`, "event_data.resources: is empty"},
-		{"harbor-push", `"resource_url": "harbor.dev/library/busybox:1.36"`, `"x": ""`, "event_data.resources[0].resource_url: is missing"},
-		{"harbor-push", `"repo_full_name": "library/busybox"`, `"repo_full_name": ""`, "event_data.repository.repo_full_name: is missing"},
-		{"harbor-digest", `"digest": "` + busybox, `"digest": "sha256:00` + busybox[9:], "tag"},
-		{"harbor-cloudevent", `"time": "2023`, `"time": "x`, `time: "x`},
+		{"harbor-push", `"occur_at":1795943068`, `"occur_at":"1795943068"`, "occur_at: want a number, have a string"},
+		{"harbor-push", `"occur_at":1795943068`, `"occur_at":-1`, "occur_at: want seconds since 1970"},
+		{"harbor-push", `"occur_at":1795943068`, `"occur_at":1e300`, "occur_at: want seconds since 1970"},
+		{"harbor-push", `"occur_at":1795943068`, `"occur_at":1e999`, "occur_at: want seconds since 1970"},
+		{"harbor-push", `"resources":[`, `"resources":[],"r":[`, "event_data.resources: is empty"},
+		{"harbor-push", `"resource_url":"127.0.0.1:28080/prod/team/app:1.0"`, `"x":""`, "event_data.resources[0].resource_url: is missing"},
+		{"harbor-push", `"repo_full_name":"prod/team/app"`, `"repo_full_name":""`, "event_data.repository.repo_full_name: is missing"},
+		{"harbor-digest", `"digest":"` + harborHash, `"digest":"sha256:00` + harborHash[9:], "tag"},
+		{"harbor-cloudevent", `"time":"2026`, `"time":"x`, `time: "x`},
 		{"tcr-push", `"tag": "v1.10.0"`, `"tag": ["v1.10.0"]`, "event_data.resources[0].tag: want a string"},
 
 		{"zot-image", `"mediaType":"application/vnd.oci`, `"mediaType":1,"x":"application/vnd.oci`, "mediaType: want a string"},
@@ -115,8 +115,8 @@ func TestTolerated(t *testing.T) {
 		{"distribution-child", `"url": "http://127.0.0.1:5002`, `"url": "`}, // http.relativeurls
 		{"distribution-child", `"host": "127.0.0.1:5002"`, `"host": null`},
 		{"distribution-child", `"timestamp": "2026-11-22T02:19:17.452264428Z"`, `"timestamp": null`},
-		{"harbor-push", `"occur_at": 1678082303`, `"occur_at": 1678082303.5`},
-		{"harbor-push", `"repo_type": "public"`, `"repo_type": "public"}, "custom_attributes": {"a": "b"`},
+		{"harbor-push", `"occur_at":1795943068`, `"occur_at":1795943068.5`},
+		{"harbor-push", `"repo_type":"private"`, `"repo_type":"private"},"custom_attributes":{"a":"b"`},
 		{"gar-push", `"publishTime": "2021-02-26T19:13:55.749Z"`, `"publishTime": ""`},
 	} {
 		header, body := delivery(t, test.file)
