@@ -201,12 +201,17 @@ func checkError(t *testing.T, what string, err error) {
 // TestBodyLimit: what is too large is refused, unread if its length says so.
 func TestBodyLimit(t *testing.T) {
 	for _, s := range schemes(t) {
+		r := s.good.request()
+		r.Body, r.ContentLength = nil, 0
+		if _, _, err := s.enter(s.open(t), r); (err == nil) != (s.window == 0) {
+			t.Errorf("%s: no body: %v", s.name, err)
+		}
 		d := open(t, Config{Credentials: []Credential{ci()}, Clock: (&clock{now: s.at}).Now, MaxBody: int64(len(s.good.body))})
 		s.expect(t, d, "as large as the limit", s.good, nil)
 
 		d = open(t, Config{Credentials: []Credential{ci()}, Clock: (&clock{now: s.at}).Now, MaxBody: int64(len(s.good.body)) - 1})
 		body := &countingBody{Reader: strings.NewReader(s.good.body)}
-		r := s.good.request()
+		r = s.good.request()
 		r.Body = body
 		if _, _, err := s.enter(d, r); !errors.Is(err, ErrTooLarge) || body.read > 0 {
 			t.Errorf("%s: %v after %d bytes, want %v after none", s.name, err, body.read, ErrTooLarge)
@@ -293,6 +298,18 @@ func TestStrangers(t *testing.T) {
 		c.Secret, c.OCIPublicKey = []byte(secretKey), &rsaKeys()[0].PublicKey
 		s.expect(t, open(t, Config{Credentials: []Credential{c}, Clock: now}), "unknown, signed by somebody known", s.good, ErrUnknown)
 		s.expect(t, open(t, Config{Clock: now}), "nobody is known", s.good, ErrUnknown)
+	}
+}
+
+// TestNobody: an unknown name is unknown even if what it is verified with fits.
+func TestNobody(t *testing.T) {
+	k := openAt(t, time.Now()).keyring.Load()
+	sign := func([]byte) []byte { return []byte("x") }
+	if h, err := k.verifyHMAC("nobody", []byte("x"), sign); h != nil || !errors.Is(err, ErrUnknown) {
+		t.Errorf("%v, %v", h, err)
+	}
+	if len(k.stranger.secret) != 32 || bytes.Equal(k.stranger.secret, openAt(t, time.Now()).keyring.Load().stranger.secret) {
+		t.Error("the stranger's secret can be guessed")
 	}
 }
 
@@ -393,6 +410,7 @@ func TestAuthorizationTricks(t *testing.T) {
 			"a parameter more":  {s.good.set("Authorization", said+`, X="1"`), ErrMalformed},
 			"cut off":           {s.good.set("Authorization", said[:len(said)-3]), ErrMalformed},
 			"no path":           {s.good.with(func(s *sent) { s.uri = "http://" + s.host + "/" }), ErrMalformed},
+			"no path at all":    {s.good.with(func(s *sent) { s.method, s.uri = http.MethodOptions, "*" }), ErrMalformed},
 			"no host":           {s.good.with(func(s *sent) { s.host = "" }), cmpErr(s.name == "Huawei", nil, ErrMalformed)},
 		} {
 			s.expect(t, s.open(t), what, try.req, try.want)

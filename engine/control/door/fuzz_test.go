@@ -136,6 +136,7 @@ func FuzzToken(f *testing.F) {
 func FuzzHuaweiSigner(f *testing.F) {
 	f.Add("/v2/a b/ü", "name", "a/b +&=*~", "agent  x", "{}")
 	f.Add("/%2F//", "", "", "", "")
+	f.Add("//", "", "", "", "")
 	f.Fuzz(func(t *testing.T, path, name, value, agent, body string) {
 		for _, r := range agent {
 			if r < ' ' || r > '~' {

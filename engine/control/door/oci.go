@@ -54,7 +54,7 @@ func parseOCI(r *http.Request) (oci, error) {
 		return oci{}, fmt.Errorf(`%w: want version="1" and algorithm="rsa-sha256"`, ErrUnsupported)
 	}
 	a := oci{keyID: values["keyId"], names: strings.Split(values["headers"], " ")}
-	if a.signature, err = base64.StdEncoding.Strict().DecodeString(values["signature"]); err != nil || len(a.signature) == 0 {
+	if a.signature, err = base64.StdEncoding.Strict().DecodeString(values["signature"]); err != nil {
 		return oci{}, malformed("the signature is not base64")
 	}
 	if _, _, err := target(r); err != nil {

@@ -66,7 +66,9 @@ func TestOCIMinimum(t *testing.T) {
 				continue
 			}
 			rest := slices.Delete(slices.Clone(all), i, i+1)
-			s.expect(t, s.open(t), method+" without "+name, resigned(t, sent{method: method, uri: "/x", body: "{}"}, at, rest), ErrMalformed)
+			for _, body := range []string{"{}", ""} {
+				s.expect(t, s.open(t), method+" without "+name, resigned(t, sent{method: method, uri: "/x", body: body}, at, rest), ErrMalformed)
+			}
 		}
 		s.expect(t, s.open(t), method+" with all", resigned(t, sent{method: method, uri: "/x", body: "{}"}, at, all), nil)
 	}
@@ -158,11 +160,20 @@ func TestOCITampered(t *testing.T) {
 		{"a blank after a comma", good.edit(`version="1",`, `version="1", `), nil},
 		{"no quotes", good.edit(`version="1"`, `version=1`), ErrMalformed},
 		{"no end", good.set("Authorization", strings.TrimSuffix(said, `"`)), ErrMalformed},
+		{"a signature written otherwise", good.set("Authorization", respelled(said)), ErrMalformed},
 		{"no base64", good.edit(`signature="`, `signature="*`), ErrMalformed},
 		{"an empty signature", good.set("Authorization", said[:strings.Index(said, `signature="`)]+`signature=""`), ErrMalformed},
 		{"a short signature", good.set("Authorization", said[:strings.Index(said, `signature="`)]+`signature="AAAA"`), ErrSignature},
 		{"a retry token that is not signed", good.set("Opc-Retry-Token", "x"), nil},
 	})
+}
+
+// respelled has the last letter of the signature, of which two bits count, written in
+// another way.
+func respelled(said string) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	at := len(said) - len(`A=="`)
+	return said[:at] + string(letters[strings.IndexByte(letters, said[at])+1]) + said[at+1:]
 }
 
 // resigned signs exactly these headers with the key that is known.

@@ -82,7 +82,7 @@ func huawei(tb testing.TB, at time.Time) scheme {
 // huaweiSign signs with Huawei's SDK: all headers that there are.
 func huaweiSign(tb testing.TB, req sent, at time.Time) sent {
 	tb.Helper()
-	u, err := url.Parse(req.uri)
+	u, err := url.ParseRequestURI(req.uri)
 	if err != nil {
 		tb.Fatal(err)
 	}

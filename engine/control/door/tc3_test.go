@@ -84,6 +84,7 @@ func TestTC3Tampered(t *testing.T) {
 		{"another end", good.edit("tc3_request", "tc4_request"), ErrMalformed},
 		{"no id", good.edit(accessKey, ""), ErrMalformed},
 		{"a credential of five parts", good.edit("/tcr/", "/tcr/x/"), ErrMalformed},
+		{"a part after the end", good.edit("tc3_request", "tc3_request/x"), ErrMalformed},
 		{"another id", good.edit(accessKey, accessKey+"x"), ErrUnknown},
 		{"host unsigned", good.edit(list, "SignedHeaders=content-type"), ErrMalformed},
 		{"content type unsigned", good.edit(list, "SignedHeaders=host"), ErrMalformed},
@@ -106,6 +107,10 @@ func TestTC3Tampered(t *testing.T) {
 		{"a signature of no digits", good.with(func(s *sent) {
 			said := s.header.Get("Authorization")
 			s.header.Set("Authorization", said[:len(said)-64]+strings.Repeat("g", 64))
+		}), ErrMalformed},
+		{"a short signature", good.with(func(s *sent) {
+			said := s.header.Get("Authorization")
+			s.header.Set("Authorization", said[:len(said)-2])
 		}), ErrMalformed},
 		{"another signature", good.with(func(s *sent) {
 			said := s.header.Get("Authorization")
