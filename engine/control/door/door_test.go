@@ -325,7 +325,7 @@ func TestSameWork(t *testing.T) {
 		unknown.AccessKey, unknown.OCIKeyID, unknown.OCIPublicKey = "AKOTHER", "other", &rsaKeys()[1].PublicKey
 		cost := func(c Credential) float64 {
 			d := open(t, Config{Credentials: []Credential{c}, Clock: (&clock{now: s.at}).Now})
-			return testing.AllocsPerRun(20, func() {
+			return allocations(func() {
 				if _, _, err := s.enter(d, s.good.request()); err == nil {
 					t.Fatal("let in")
 				}
@@ -335,6 +335,16 @@ func TestSameWork(t *testing.T) {
 			t.Errorf("%s: a wrong signature allocates %v times, an unknown name %v times", s.name, a, b)
 		}
 	}
+}
+
+// allocations is how often f allocates at least: what runs beside it, and pools that
+// the race detector empties, only add to that.
+func allocations(f func()) float64 {
+	least := testing.AllocsPerRun(1, f)
+	for range 200 {
+		least = min(least, testing.AllocsPerRun(1, f))
+	}
+	return least
 }
 
 // TestReplay: a change is taken once, by name or not, until nobody would take it.
@@ -406,7 +416,8 @@ func TestAuthorizationTricks(t *testing.T) {
 			"another scheme":    {s.good.set("Authorization", "Basic YTpi"), ErrUnsupported},
 			"another algorithm": {s.good.set("Authorization", "V11-HMAC-SHA256 "+said), ErrUnsupported},
 			"the scheme alone":  {s.good.set("Authorization", strings.Fields(said)[0]), ErrMalformed},
-			"too long":          {s.good.set("Authorization", said+strings.Repeat(" ", maxAuthorization)), ErrMalformed},
+			"too long":          {s.good.set("Authorization", strings.Replace(said, ",", ","+strings.Repeat(" ", maxAuthorization), 1)), ErrMalformed},
+			"a little longer":   {s.good.set("Authorization", strings.Replace(said, ",", ","+strings.Repeat(" ", 1000), 1)), nil},
 			"a parameter more":  {s.good.set("Authorization", said+`, X="1"`), ErrMalformed},
 			"cut off":           {s.good.set("Authorization", said[:len(said)-3]), ErrMalformed},
 			"no path":           {s.good.with(func(s *sent) { s.uri = "http://" + s.host + "/" }), ErrMalformed},

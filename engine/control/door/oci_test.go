@@ -101,7 +101,7 @@ func TestOCISizes(t *testing.T) {
 		var costs [3]float64
 		for i, id := range []string{keyID, "large", "nobody"} {
 			req := signature.edit(keyID, id)
-			costs[i] = testing.AllocsPerRun(20, func() {
+			costs[i] = allocations(func() {
 				if _, _, err := d.OCI(req.request()); err == nil {
 					t.Fatal("let in")
 				}

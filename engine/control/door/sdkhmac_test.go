@@ -168,6 +168,7 @@ func TestSDKHMACTampered(t *testing.T) {
 			{"itself", good.edit("SignedHeaders=", "SignedHeaders=authorization;"), ErrMalformed},
 			{"too many", many(good, list), ErrMalformed},
 			{"two hashes that are not signed", good.add("X-Sdk-Content-Sha256", unsignedPayload).add("X-Sdk-Content-Sha256", "x"), ErrMalformed},
+			{"an empty key", good.edit(accessKey, ""), ErrMalformed},
 			{"another key", good.edit(accessKey, "AKOTHER"), ErrUnknown},
 			{"another algorithm", good.edit("SDK-HMAC-SHA256", "SDK-HMAC-SM3"), ErrUnsupported},
 			{"no list", good.edit(list+", ", ""), ErrMalformed},
