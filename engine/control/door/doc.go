@@ -43,11 +43,11 @@
 //
 // The memory of each access key and OCI key id is bounded, and only requests whose
 // signature is right get into it. Full of signatures that could still be replayed, it
-// takes no further change of that key (ErrBusy), and nobody else notices. It is this
-// process's alone: a restart, or another replica, knows nothing of it. Tokens can be
-// replayed, as they can anywhere.
+// takes nothing more of that key that has to be remembered (ErrBusy), and nobody else
+// notices. It is this process's alone: a restart, or another replica, knows nothing of
+// it. Tokens can be replayed, as they can anywhere.
 //
-// # Names cannot be probed
+// # Names cannot be probed by time
 //
 // An unknown access key or key id costs the work of a wrong signature: it is verified
 // too, with a secret that nobody has. ErrUnknown and ErrSignature differ, because

@@ -111,7 +111,7 @@ func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
 			return Caller{}, nil, err
 		}
 	}
-	return h.enter(), body, nil
+	return h.callerCopy(), body, nil
 }
 
 // read reads the body if it is not too large.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -474,6 +475,34 @@ func TestCallerIsACopy(t *testing.T) {
 		if !bytes.Contains([]byte(d.keyring.Load().byAccessKey[accessKey].caller.Registries[0]), []byte("prod")) ||
 			d.keyring.Load().byKeyID[keyID].caller.Registries[0] != "prod" || d.keyring.Load().tokens[0].caller.Registries[0] != "prod" {
 			t.Errorf("%s: a caller changed the credential", s.name)
+		}
+	}
+}
+
+// TestServed: the door behind a server, with bodies of known length and in chunks.
+func TestServed(t *testing.T) {
+	for _, s := range schemes(t) {
+		for _, length := range []int64{int64(len(s.good.body)), -1} {
+			d := s.open(t)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				caller, body, err := s.enter(d, r)
+				fmt.Fprintf(w, "%s %s %v", caller.Name, body, err)
+			}))
+			t.Cleanup(server.Close)
+			r, err := http.NewRequestWithContext(t.Context(), s.good.method, server.URL+s.good.uri, strings.NewReader(s.good.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host, r.Header, r.ContentLength = s.good.host, s.good.header.Clone(), length
+			resp, err := server.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			if want := "ci " + s.good.body + " <nil>"; err != nil || string(got) != want {
+				t.Errorf("%s: length %d: got %q, want %q", s.name, length, got, want)
+			}
+			_ = resp.Body.Close()
 		}
 	}
 }

@@ -38,8 +38,8 @@ type holder struct {
 	memory *memory
 }
 
-// enter returns the caller, for somebody who may change what he gets.
-func (h *holder) enter() Caller {
+// callerCopy returns the caller, for somebody who may change what he gets.
+func (h *holder) callerCopy() Caller {
 	c := h.caller
 	c.Registries = slices.Clone(c.Registries)
 	return c

@@ -21,7 +21,7 @@ func (d *Door) Token(r *http.Request) (Caller, []byte, error) {
 	if err != nil {
 		return Caller{}, nil, err
 	}
-	return h.enter(), body, nil
+	return h.callerCopy(), body, nil
 }
 
 func parseToken(r *http.Request) (string, error) {
