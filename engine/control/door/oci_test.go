@@ -28,7 +28,7 @@ func TestOCIClient(t *testing.T) {
 			d := s.open(t)
 			req := oracleSends(t, method, uri, body, date, nil)
 			s.expect(t, d, method+" "+uri, req, nil)
-			s.expect(t, d, method+" "+uri+" again", req, cmpErr(reads(method), nil, ErrReplayed))
+			s.expect(t, d, method+" "+uri+" again", req, cmpErr(method == http.MethodGet || method == http.MethodHead, nil, ErrReplayed))
 			s.expect(t, s.open(t), method+" "+uri+"x", req.with(func(s *sent) { s.uri += "x" }), ErrSignature)
 		}
 	}
@@ -158,6 +158,7 @@ func TestOCITampered(t *testing.T) {
 		{"an unknown parameter", good.edit(`version="1"`, `version="1",created="1"`), ErrMalformed},
 		{"no comma", good.edit(`version="1",`, `version="1" `), ErrMalformed},
 		{"a blank after a comma", good.edit(`version="1",`, `version="1", `), nil},
+		{"text after the end", good.set("Authorization", said+"x"), ErrMalformed},
 		{"no quotes", good.edit(`version="1"`, `version=1`), ErrMalformed},
 		{"no end", good.set("Authorization", strings.TrimSuffix(said, `"`)), ErrMalformed},
 		{"a signature written otherwise", good.set("Authorization", respelled(said)), ErrMalformed},
