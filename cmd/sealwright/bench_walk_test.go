@@ -40,6 +40,10 @@ func (b *bench) walk() {
 	b.walkMemory(sizes)
 }
 
+// walkRounds is how often walks are measured: one takes a few seconds, in which
+// much can come between.
+const walkRounds = 5
+
 // walkCold lists tags and resolves each by one HEAD, against a distribution
 // registry in a process of its own, beside the least that does the same. It
 // returns our rate.
@@ -49,8 +53,8 @@ func (b *bench) walkCold(repos, tags int) float64 {
 	defer reg.stop()
 	n := float64(repos * tags)
 	b.measureWalk(reg, registry.KindGeneric, repos*tags) // the registry and the page cache are warm
-	var generic, distribution, limits, ratios []float64
-	for round := range benchRounds {
+	var generic, distribution, limits, genericRatios, distributionRatios []float64
+	for round := range walkRounds {
 		limit := func() { limits = append(limits, n/b.measureWalkLimit(reg, repos*tags).took.Seconds()) }
 		if round%2 == 1 { // neither is always first
 			limit()
@@ -61,8 +65,9 @@ func (b *bench) walkCold(repos, tags int) float64 {
 			limit()
 		}
 		generic, distribution = append(generic, n/g.took.Seconds()), append(distribution, n/d.took.Seconds())
-		ratios = append(ratios, min(generic[round], distribution[round])/limits[round])
-		if round == benchRounds-1 {
+		genericRatios = append(genericRatios, generic[round]/limits[round])
+		distributionRatios = append(distributionRatios, distribution[round]/limits[round])
+		if round == walkRounds-1 {
 			b.add("walk: requests per artifact", g.requests/n, "", "≤ 1.1", g.requests/n <= 1.1)
 			b.add("  and as the registry counts them", g.logged/n, "", "the same", g.logged == g.requests)
 		}
@@ -70,7 +75,8 @@ func (b *bench) walkCold(repos, tags int) float64 {
 	b.add("walk, generic", median(generic), "artifacts/s", "", true)
 	b.add("walk, distribution", median(distribution), "artifacts/s", "", true)
 	b.add("the limit: walk", median(limits), "artifacts/s", "", true)
-	b.add("the slower walk ÷ the limit", median(ratios), "", "≥ 0.85", median(ratios) >= 0.85)
+	slower := min(median(genericRatios), median(distributionRatios))
+	b.add("the slower walk ÷ the limit", slower, "", "≥ 0.85", slower >= 0.85)
 	return median(generic)
 }
 
