@@ -16,11 +16,11 @@ import (
 func TestDependencies(t *testing.T) {
 	s := registrytest.Memory(t)
 	h := build(t, s, []policy.Policy{everything("p")}, nil)
-	probe := func(kind engine.DependencyKind, name string) error {
+	probe := func(kind engine.DependencyKind, name string, patience time.Duration) error {
 		t.Helper()
 		for _, d := range h.Dependencies() {
 			if d.Kind == kind && d.Name == name {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				return d.Probe(ctx)
 			}
@@ -30,7 +30,7 @@ func TestDependencies(t *testing.T) {
 	}
 	well := func(kind engine.DependencyKind, name string) {
 		t.Helper()
-		if err := probe(kind, name); err != nil {
+		if err := probe(kind, name, time.Minute); err != nil {
 			t.Errorf("%s %s: %v", kind, name, err)
 		}
 	}
@@ -41,13 +41,13 @@ func TestDependencies(t *testing.T) {
 		t.Errorf("%d key uses, want 1", n)
 	}
 	h.key.fail = func() error { return kms.ErrUnavailable }
-	if err := probe(engine.KeyDependency, "key"); err == nil {
+	if err := probe(engine.KeyDependency, "key", time.Second); err == nil {
 		t.Error("a key that does not sign is well")
 	}
 	s.Intercept(func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 	})
-	if err := probe(engine.RegistryDependency, "test"); err == nil {
+	if err := probe(engine.RegistryDependency, "test", time.Second); err == nil {
 		t.Error("a registry that does not answer is well")
 	}
 	list := h.Dependencies()
