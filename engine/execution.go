@@ -27,7 +27,10 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 		return err
 	}
 	log := e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy))
-	setup := e.use()
+	setup, err := e.use()
+	if err != nil {
+		return journal.Again{}
+	}
 	defer setup.release()
 	b, why := setup.active(x)
 	if why != "" {
@@ -88,7 +91,7 @@ func (e *Engine) stopExecution(ctx context.Context, x journal.Execution, b bound
 var (
 	// errJournal marks errors of the journal: the work itself is not at fault.
 	errJournal = errors.New("writing the journal")
-	// errStopping ends a walk because the engine stops.
+	// errStopping ends work because the engine stops.
 	errStopping = errors.New("stopping")
 )
 
@@ -145,7 +148,10 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	if err != nil || t.Status.Final() {
 		return err
 	}
-	setup := e.use()
+	setup, err := e.use()
+	if err != nil {
+		return journal.Again{}
+	}
 	defer setup.release()
 	b, why := setup.active(x)
 	events := x.Trigger == policy.EventBased
@@ -173,11 +179,16 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	return r.repository(ctx)
 }
 
-// use returns the current setup, in use until it is released.
-func (e *Engine) use() *Setup {
+// use returns the current setup, in use until it is released; errStopping when
+// Stop has closed it.
+func (e *Engine) use() (*Setup, error) {
 	for {
-		if s := e.setup.Load(); s.acquire() {
-			return s
+		s := e.setup.Load()
+		if s.acquire() {
+			return s, nil
+		}
+		if e.isStopping() {
+			return nil, errStopping
 		}
 	}
 }

@@ -181,6 +181,21 @@ func (h *house) await(id int64) journal.Execution {
 	}
 }
 
+// until waits for something, within a minute.
+func (h *house) until(what string, is func() bool) {
+	h.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(time.Minute)
+	for !is() {
+		select {
+		case <-limit:
+			h.t.Fatalf("%s: not within a minute", what)
+		case <-tick.C:
+		}
+	}
+}
+
 // subtasks returns an execution's subtasks by digest.
 func (h *house) subtasks(id int64) map[string]journal.Subtask {
 	h.t.Helper()

@@ -43,23 +43,10 @@ func (e *Engine) Dependencies() []Dependency {
 	return list
 }
 
-// borrow is use for those who may come after Stop: false then.
-func (e *Engine) borrow() (*Setup, bool) {
-	for {
-		s := e.setup.Load()
-		if s.acquire() {
-			return s, true
-		}
-		if e.isStopping() {
-			return nil, false
-		}
-	}
-}
-
 func (e *Engine) probeKey(ctx context.Context, name string) error {
-	setup, ok := e.borrow()
-	if !ok {
-		return errStopping
+	setup, err := e.use()
+	if err != nil {
+		return err
 	}
 	defer setup.release()
 	key, ok := setup.keys[name]
@@ -73,9 +60,9 @@ func (e *Engine) probeKey(ctx context.Context, name string) error {
 }
 
 func (e *Engine) probeRegistry(ctx context.Context, name string) error {
-	setup, ok := e.borrow()
-	if !ok {
-		return errStopping
+	setup, err := e.use()
+	if err != nil {
+		return err
 	}
 	defer setup.release()
 	place, ok := setup.places[name]

@@ -50,9 +50,12 @@ type Receipt struct {
 // looked at; after an error the sender should deliver them again, which does no
 // harm.
 func (e *Engine) Receive(ctx context.Context, registryName string, pushes []event.Push) (Receipt, error) {
-	setup := e.use()
-	defer setup.release()
 	var r Receipt
+	setup, err := e.use()
+	if err != nil {
+		return r, err
+	}
+	defer setup.release()
 	covered := make([]bool, len(pushes))
 	for i := range setup.policies {
 		b := &setup.policies[i]

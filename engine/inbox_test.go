@@ -41,7 +41,7 @@ func (h *house) receive(want engine.Receipt, pushes ...event.Push) {
 // newest first.
 func (h *house) drained(name string) []journal.Execution {
 	h.t.Helper()
-	eventually(h.t, func() bool {
+	h.until("no push waits", func() bool {
 		n, _, err := h.Waiting(h.t.Context())
 		if err != nil {
 			h.t.Fatal(err)
@@ -53,18 +53,6 @@ func (h *house) drained(name string) []journal.Execution {
 		h.t.Fatal(err)
 	}
 	return xs
-}
-
-// eventually waits until ok.
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("it never came")
-		}
-	}
 }
 
 func TestAPushIsSigned(t *testing.T) {
@@ -239,7 +227,7 @@ func TestPushesAreToldOfBeforeTheyAreThere(t *testing.T) {
 			img := registrytest.Image(t)
 			digest := registrytest.Digest(t, img)
 			h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1", Digest: digest.String()})
-			eventually(t, func() bool { return looked.Load() > 0 })
+			h.until("the tag is looked at", func() bool { return looked.Load() > 0 })
 			s.Push(t, "app:v1", img)
 			h.drained("p")
 			wantOneSignatureEach(t, s, append(digests, digest))
@@ -286,7 +274,7 @@ func TestPushesDoNotWaitForRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return held.Load() > 0 })
+	h.until("a request is held", func() bool { return held.Load() > 0 })
 	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "pushed", Tag: "v1"})
 	h.drained("p")
 	if n := s.Signatures(t, "pushed", pushed); n != 1 {
@@ -501,7 +489,7 @@ func TestPushesOfAnUnknownPolicy(t *testing.T) {
 			h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff = 20 * time.Millisecond })
 			h.key.fail = func() error { return kms.ErrUnavailable }
 			h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
-			eventually(t, func() bool { return h.key.uses.Load() > 0 })
+			h.until("the key is used", func() bool { return h.key.uses.Load() > 0 })
 			task := func() journal.Task {
 				xs, err := h.journal.Executions(t.Context(), journal.ExecutionFilter{Policy: "p", Limit: 1})
 				if err != nil || len(xs) != 1 {
@@ -515,7 +503,7 @@ func TestPushesOfAnUnknownPolicy(t *testing.T) {
 			}
 			before := task()
 			h.Replace(newSetup(t, s, unknown))
-			eventually(t, func() bool { return task().UpdatedAt.After(before.UpdatedAt) }) // a job was at it; were it dropped, it would be now
+			h.until("a job was at it; were it dropped, it would be now", func() bool { return task().UpdatedAt.After(before.UpdatedAt) })
 			if now := task(); now.Status.Final() {
 				t.Fatalf("the push was dropped: %+v", now)
 			}
@@ -534,7 +522,7 @@ func TestPushesOfARemovedPolicy(t *testing.T) {
 	h := build(t, s, []policy.Policy{onPush("p")}, func(o *engine.Options) { o.PutOff, o.Grace = 20*time.Millisecond, 3*time.Second })
 	h.key.fail = func() error { return kms.ErrUnavailable }
 	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
-	eventually(t, func() bool { return h.key.uses.Load() > 0 })
+	h.until("the key is used", func() bool { return h.key.uses.Load() > 0 })
 	h.Replace(newSetup(t, s, onPush("other")))
 	xs := h.drained("p")
 	if x := h.await(xs[0].ID); x.Status != journal.Stopped || x.Reason != engine.ReasonPolicyGone {

@@ -31,20 +31,6 @@ func (h *house) awaitSeen(n int) {
 	})
 }
 
-func (h *house) until(what string, is func() bool) {
-	h.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(time.Minute)
-	for !is() {
-		select {
-		case <-limit:
-			h.t.Fatalf("%s: not within a minute", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // TestRegistryKilledDuringAWalk kills the registry while its repositories are
 // listed and its artifacts are signed, and starts it again when requests have
 // failed: the execution succeeds, and everything is signed once.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -22,21 +21,14 @@ const (
 func listening(t *testing.T, access string) (h *house, url string) {
 	t.Helper()
 	h = newHouse(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddress(t)
 	for name, token := range map[string]string{"scrape": scrapeToken, "limited": limitedToken, "short": "guess me"} {
 		if err := os.WriteFile(h.path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.access(url, access)
-	return h, "http://" + url
+	h.access(address, access)
+	return h, "http://" + address
 }
 
 func (h *house) access(address, access string) {

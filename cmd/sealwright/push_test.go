@@ -26,14 +26,7 @@ const pushSecret = "a-secret-of-distribution"
 // daemon is to listen is known before either is there.
 func pushHouse(t *testing.T) (h *house, listen string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen = l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	listen = freeAddress(t)
 	h = &house{t: t, dir: t.TempDir(), env: append(os.Environ(), "GORACE=atexit_sleep_ms=10"),
 		registry: registrytest.Notifying(t, "http://"+listen+"/events/test", "Bearer "+pushSecret)}
 	if _, err := generate(policy.ECDSASHA256, 0, h.path("release"), nil); err != nil {

@@ -111,7 +111,9 @@ func TestOldRoundsEndNothing(t *testing.T) {
 		}
 		tell()
 		close(goOn)
-		for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		look := time.NewTicker(20 * time.Millisecond)
+		defer look.Stop()
+		for begin := time.Now(); ; <-look.C {
 			n, err := j.Count(t.Context(), `SELECT COUNT(*) FROM river_job WHERE state = 'discarded'`)
 			if err != nil || time.Since(begin) > patience {
 				t.Fatal(n, err)

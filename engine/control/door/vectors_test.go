@@ -53,21 +53,31 @@ func TestVectorsTC3(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := a.text(req.request(), []byte(req.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := lastLine(text); v.canonical != "" && got != v.canonical {
-				t.Errorf("hash of the canonical request %s, want %s", got, v.canonical)
-			}
-			if got := hex.EncodeToString(a.sign([]byte(v.secret), text)); got != v.signature {
-				t.Errorf("signature %s, want %s", got, v.signature)
-			}
+			wantVector(t, &a, req, v.secret, v.canonical, v.signature)
 			d := open(t, Config{Clock: (&clock{now: a.at}).Now, Credentials: []Credential{{Name: "doc", Role: Viewer, AccessKey: tc3ID, Secret: []byte(v.secret)}}})
 			if caller, _, err := d.TC3(req.request(), "cvm"); err != nil || caller.Name != "doc" {
 				t.Errorf("caller %+v, %v", caller, err)
 			}
 		})
+	}
+}
+
+// wantVector wants a request to have that canonical form, if it is known, and that
+// signature.
+func wantVector(t *testing.T, a interface {
+	text(r *http.Request, body []byte) ([]byte, error)
+	sign(secret, text []byte) []byte
+}, req sent, secret, canonical, signature string) {
+	t.Helper()
+	text, err := a.text(req.request(), []byte(req.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lastLine(text); canonical != "" && got != canonical {
+		t.Errorf("hash of the canonical request %s, want %s", got, canonical)
+	}
+	if got := hex.EncodeToString(a.sign([]byte(secret), text)); got != signature {
+		t.Errorf("signature %s, want %s", got, signature)
 	}
 }
 
@@ -119,16 +129,7 @@ func TestVectorsSDKHMAC(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := a.text(req.request(), []byte(req.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := lastLine(text); v.canonical != "" && got != v.canonical {
-				t.Errorf("hash of the canonical request %s, want %s", got, v.canonical)
-			}
-			if got := hex.EncodeToString(a.sign([]byte(v.secret), text)); got != v.signature {
-				t.Errorf("signature %s, want %s", got, v.signature)
-			}
+			wantVector(t, &a, req, v.secret, v.canonical, v.signature)
 		})
 	}
 }

@@ -322,7 +322,9 @@ func testInboxStorm(t *testing.T, j *journal.Journal) {
 		})
 	}
 	sending.Wait()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(patience); ; <-look.C {
 		n, _, err := j.Waiting(t.Context())
 		must(t, err)
 		if n == 0 {
