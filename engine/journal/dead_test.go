@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -216,6 +217,39 @@ func TestSweepRecords(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSweepBetweenTwoTimes: no claim is dropped whose record is left open, also
+// not one that ends while the journal is swept.
+func TestSweepBetweenTwoTimes(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]func(testing.TB) string{
+		"sqlite": journaltest.SQLiteJournal, "postgres": journaltest.PostgresJournal,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var clock atomic.Int64 // each look at it takes a second
+			clock.Store(time.Now().Unix())
+			j := openTest(t, journal.Options{State: state(t), Log: zap.NewNop(), Now: func() time.Time { return time.Unix(clock.Add(1), 0) }})
+			_, task := firedTask(t, j, "p")
+			const claims = 20
+			for i := range claims {
+				s := journal.Subtask{ExecutionID: task.ExecutionID, TaskID: task.ID, Repository: "a", Digest: fmt.Sprint(i)}
+				if _, err := j.Begin(t.Context(), "prod", s, []journal.Record{{Policy: "p"}}, time.Minute); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for end := clock.Load() + 120; clock.Load() < end; {
+				if err := j.Sweep(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				wantCount(t, j, `SELECT COUNT(*) FROM records WHERE state = 'signing'
+					AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.digest = records.digest)`, 0)
+			}
+			wantCount(t, j, `SELECT COUNT(*) FROM claims`, 0)
+			wantCount(t, j, `SELECT COUNT(*) FROM records WHERE reason = 'interrupted'`, claims)
+		})
+	}
 }
 
 // TestPanicIsLogged: with its stack, under a constant message.

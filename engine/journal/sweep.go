@@ -27,9 +27,9 @@ func (j *Journal) sweepLoop(ctx context.Context) {
 }
 
 // sweep ends what nobody will end any more: executions and tasks whose job is
-// gone, and records of workers that died; and it drops what has become too old. A row and its job are written in one
-// transaction, and a row is final before its job is, so what is seen here
-// without a job has lost it.
+// gone, and records of workers that died; and it drops what has become too old.
+// A row and its job are written in one transaction, and a row is final before its
+// job is, so what is seen here without a job has lost it.
 func (j *Journal) sweep(ctx context.Context) error {
 	const lost = "its job is gone"
 	walks, err := collect(ctx, j.store.reader(), scanID, `SELECT id FROM executions
@@ -53,12 +53,18 @@ func (j *Journal) sweep(ctx context.Context) error {
 	for _, id := range tasks {
 		errs = append(errs, j.EndTask(ctx, id, Failed, ReasonJobDiscarded, lost))
 	}
-	errs = append(errs, j.forgetOld(ctx), j.pruneEvents(ctx), j.store.update(ctx, func(q querier) error {
-		if err := closeInterrupted(ctx, q, j.now()); err != nil {
+	errs = append(errs, j.forgetOld(ctx), j.pruneEvents(ctx), j.endClaims(ctx))
+	return errors.Join(errs...)
+}
+
+// endClaims closes the records of the claims that are over, and drops these.
+func (j *Journal) endClaims(ctx context.Context) error {
+	now := j.now() // one for both: a claim that is dropped has had its records closed
+	return j.store.update(ctx, func(q querier) error {
+		if err := closeInterrupted(ctx, q, now); err != nil {
 			return err
 		}
-		_, err := q.exec(ctx, `DELETE FROM claims WHERE expires_at <= $1`, micros(j.now()))
+		_, err := q.exec(ctx, `DELETE FROM claims WHERE expires_at <= $1`, micros(now))
 		return err
-	}))
-	return errors.Join(errs...)
+	})
 }
