@@ -57,6 +57,7 @@ type Engine struct {
 	journal  *journal.Journal
 	log      *zap.Logger
 	setup    atomic.Pointer[Setup]
+	storing  sync.Mutex    // held while the setup, or what is stored in it, is replaced
 	changed  chan struct{} // 1-buffered: the setup was replaced
 	stopping chan struct{} // closed: begin no more artifacts
 	stopOnce sync.Once
@@ -64,7 +65,8 @@ type Engine struct {
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
 	cutNow   context.CancelFunc
 	retired  sync.WaitGroup
-	doubts   sync.Map // names of policies whose Doubt waits for their key
+	doubts   sync.Map                         // names of policies whose Doubt waits for their key
+	ids      atomic.Pointer[map[string]int64] // of the configuration's policies
 }
 
 // New returns an engine; nothing runs before Start.
@@ -134,8 +136,7 @@ func (e *Engine) Schedule(ctx context.Context) {
 func (e *Engine) schedules() []schedule {
 	setup := e.setup.Load()
 	out := make([]schedule, 0, 2*len(setup.policies))
-	for i := range setup.policies {
-		b := &setup.policies[i]
+	for b := range setup.all() {
 		own, drift := schedule{name: b.Name}, schedule{name: driftPrefix + b.Name}
 		if b.IsEnabled() {
 			own.cron = b.Trigger.Schedule()
@@ -170,24 +171,35 @@ const graceMargin = 10 * time.Second
 
 // Policies returns the policies of the current setup.
 func (e *Engine) Policies() []policy.Policy {
-	s := e.setup.Load()
-	out := make([]policy.Policy, len(s.policies))
-	for i, b := range s.policies {
-		out[i] = b.Policy
+	var out []policy.Policy
+	for b := range e.setup.Load().all() {
+		out = append(out, b.Policy)
 	}
 	return out
 }
 
-// Replace makes the engine work with next from now on. Tasks that have begun
-// keep the old setup, which is closed when the last of them ends. It must not be
-// called after Stop.
-func (e *Engine) Replace(next *Setup) {
+// Replace makes the engine work with next, and with the policies that are stored,
+// from now on. Tasks that have begun keep the old setup, which is closed when the
+// last of them ends. It fails, and changes nothing, if a policy of next has the
+// name of a stored one. It must not be called after Stop.
+func (e *Engine) Replace(next *Setup) error {
+	e.storing.Lock()
+	defer e.storing.Unlock()
+	if err := next.store(e.setup.Load().stored.Load()); err != nil {
+		return err
+	}
 	old := e.setup.Swap(next)
 	e.retired.Go(func() {
 		if err := old.Close(); err != nil {
 			e.log.Warn("closing the replaced setup", zap.Error(err))
 		}
 	})
+	e.noteChange()
+	return nil
+}
+
+// noteChange makes the scheduler ask for the schedules anew.
+func (e *Engine) noteChange() {
 	select {
 	case e.changed <- struct{}{}:
 	default: // a change is already to be noticed

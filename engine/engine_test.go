@@ -295,7 +295,7 @@ func TestReload(t *testing.T) {
 	s := registrytest.Distribution(t)
 	s.Push(t, "app:v1", registrytest.Image(t))
 	h := build(t, s, []policy.Policy{everything("old")}, nil)
-	h.Replace(newSetup(t, s, everything("new")))
+	h.replace(newSetup(t, s, everything("new")))
 	if _, err := h.Fire(t.Context(), "old"); !errors.Is(err, engine.ErrPolicy) {
 		t.Errorf("firing a removed policy: %v", err)
 	}

@@ -233,6 +233,14 @@ func wantCounts(t *testing.T, x journal.Execution, status journal.Status, reason
 	}
 }
 
+// replace puts another setup in service.
+func (h *house) replace(next *engine.Setup) {
+	h.t.Helper()
+	if err := h.Replace(next); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // newSetup binds policies of registry "test" to that server, with a key of their
 // own.
 func newSetup(t *testing.T, s *registrytest.Server, policies ...policy.Policy) *engine.Setup {

@@ -51,7 +51,7 @@ func TestDependencies(t *testing.T) {
 		t.Error("a registry that does not answer is well")
 	}
 	list := h.Dependencies()
-	h.Replace(newSetup(t, s, everything("p")))
+	h.replace(newSetup(t, s, everything("p")))
 	for _, d := range list { // of the old setup, by the new one's
 		if d.Kind == engine.KeyDependency {
 			if err := d.Probe(t.Context()); err != nil {

@@ -57,8 +57,7 @@ func (e *Engine) Receive(ctx context.Context, registryName string, pushes []even
 	}
 	defer setup.release()
 	covered := make([]bool, len(pushes))
-	for i := range setup.policies {
-		b := &setup.policies[i]
+	for b := range setup.all() {
 		if b.Registry != registryName || b.Trigger.Type != policy.EventBased || !b.IsEnabled() {
 			continue
 		}

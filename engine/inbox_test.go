@@ -502,12 +502,12 @@ func TestPushesOfAnUnknownPolicy(t *testing.T) {
 				return tasks[0]
 			}
 			before := task()
-			h.Replace(newSetup(t, s, unknown))
+			h.replace(newSetup(t, s, unknown))
 			h.until("a job was at it; were it dropped, it would be now", func() bool { return task().UpdatedAt.After(before.UpdatedAt) })
 			if now := task(); now.Status.Final() {
 				t.Fatalf("the push was dropped: %+v", now)
 			}
-			h.Replace(newSetup(t, s, onPush("p")))
+			h.replace(newSetup(t, s, onPush("p")))
 			xs := h.drained("p")
 			wantCounts(t, h.await(xs[0].ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
 			wantOneSignatureEach(t, s, []v1.Hash{digest})
@@ -523,7 +523,7 @@ func TestPushesOfARemovedPolicy(t *testing.T) {
 	h.key.fail = func() error { return kms.ErrUnavailable }
 	h.receive(engine.Receipt{New: 1}, event.Push{Repository: "app", Tag: "v1"})
 	h.until("the key is used", func() bool { return h.key.uses.Load() > 0 })
-	h.Replace(newSetup(t, s, onPush("other")))
+	h.replace(newSetup(t, s, onPush("other")))
 	xs := h.drained("p")
 	if x := h.await(xs[0].ID); x.Status != journal.Stopped || x.Reason != engine.ReasonPolicyGone {
 		t.Errorf("ended %+v", x)

@@ -23,6 +23,8 @@ type Key struct {
 	Certificates []*x509.Certificate
 	// Window is how long the leaf must still be valid when it signs.
 	Window time.Duration
+	// Aliases are other names of the key, such as a vendor's id of it.
+	Aliases []string
 }
 
 // usable returns why a policy's key must not be used at the time now.

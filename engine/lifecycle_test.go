@@ -122,7 +122,7 @@ func TestReloadWaitsForTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-arrived
-	h.Replace(newSetup(t, s, onlyApp()))
+	h.replace(newSetup(t, s, onlyApp()))
 	release()
 	wantCounts(t, h.await(x.ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 3})
 	wantOneSignatureEach(t, s, digests)
@@ -141,7 +141,7 @@ func TestPolicyEditedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-arrived
-	h.Replace(newSetup(t, s, everything("app")))
+	h.replace(newSetup(t, s, everything("app")))
 	release()
 	if got := h.await(x.ID); got.Status != journal.Stopped || got.Reason != engine.ReasonPolicyChanged {
 		t.Errorf("ended %s %s, want Stopped %s", got.Status, got.Reason, engine.ReasonPolicyChanged)
@@ -165,7 +165,7 @@ func TestPolicyGoneMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-arrived
-		h.Replace(newSetup(t, s, left...))
+		h.replace(newSetup(t, s, left...))
 		release()
 		if got := h.await(x.ID); got.Status != journal.Stopped || got.Reason != reason {
 			t.Errorf("ended %s %s, want Stopped %s", got.Status, got.Reason, reason)

@@ -363,7 +363,7 @@ func TestDoubtWaitsForTheKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		setup.Upkeep.Remember = time.Hour
-		h.Replace(setup)
+		h.replace(setup)
 	}
 	replace(engine.Key{Err: kms.ErrUnavailable})
 	if err := h.Doubt(t.Context(), "p"); err != nil {

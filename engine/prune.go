@@ -247,8 +247,8 @@ func (p *pruner) owners(repository string) signature.Owners {
 			o.Keys = append(o.Keys, k.signing())
 		}
 	}
-	for _, b := range p.setup.policies {
-		if name := identity(b, repository); b.Registry == p.registry && !slices.Contains(o.Identities, name) {
+	for b := range p.setup.all() {
+		if name := identity(*b, repository); b.Registry == p.registry && !slices.Contains(o.Identities, name) {
 			o.Identities = append(o.Identities, name)
 		}
 	}

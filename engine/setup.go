@@ -3,9 +3,10 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
@@ -20,9 +21,10 @@ type Setup struct {
 	// Upkeep may be set before an Engine gets the Setup.
 	Upkeep Upkeep
 
-	policies []bound
+	policies []bound // of the configuration
 	places   map[string]*Place
 	keys     map[string]Key
+	stored   atomic.Pointer[storedPolicies] // those of the journal; nil until an Engine has them
 
 	mu    sync.Mutex
 	users int           // tasks that work with it
@@ -138,11 +140,32 @@ func (s *Setup) find(name string) (bound, error) {
 
 // policy returns the policy of that name.
 func (s *Setup) policy(name string) (bound, bool) {
-	i := slices.IndexFunc(s.policies, func(b bound) bool { return b.Name == name })
-	if i < 0 {
-		return bound{}, false
+	for b := range s.all() {
+		if b.Name == name {
+			return *b, true
+		}
 	}
-	return s.policies[i], true
+	return bound{}, false
+}
+
+// all yields the policies, those of the configuration first.
+func (s *Setup) all() iter.Seq[*bound] {
+	return func(yield func(*bound) bool) {
+		for i := range s.policies {
+			if !yield(&s.policies[i]) {
+				return
+			}
+		}
+		stored := s.stored.Load()
+		if stored == nil {
+			return
+		}
+		for i := range stored.bound {
+			if !yield(&stored.bound[i]) {
+				return
+			}
+		}
+	}
 }
 
 // acquire makes the caller a user of the Setup; false if it was closed.

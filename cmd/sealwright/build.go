@@ -14,6 +14,7 @@ import (
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/budget"
+	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/event"
@@ -55,6 +56,47 @@ func (a *app) read() (*configs.Config, error) {
 	}
 	if err != nil {
 		return nil, usageError{err}
+	}
+	return cfg, nil
+}
+
+// loadWithStored is load, with the policies that are stored in the journal among
+// those of the configuration.
+func (a *app) loadWithStored(ctx context.Context) (*configs.Config, error) {
+	cfg, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	return a.addStored(ctx, cfg)
+}
+
+// addStored adds the policies that are stored in the journal to those of the
+// configuration, for commands that look at all of them. Stored ones that name what
+// the configuration does not have are said and left out.
+func (a *app) addStored(ctx context.Context, cfg *configs.Config) (*configs.Config, error) {
+	j, err := journal.OpenReadOnly(ctx, cfg.State)
+	if errors.Is(err, os.ErrNotExist) {
+		return cfg, nil // nothing ever ran here
+	}
+	if err != nil {
+		return nil, err
+	}
+	stored, _, err := j.StoredPolicies(ctx)
+	if err := errors.Join(err, j.Close()); err != nil {
+		return nil, err
+	}
+	for _, s := range stored {
+		_, hasRegistry := cfg.Registry(s.Policy.Registry)
+		_, hasKey := cfg.Key(s.Policy.Key)
+		_, taken := cfg.Policy(s.Policy.Name)
+		if taken {
+			return nil, usageError{fmt.Errorf("policy %q: %w", s.Policy.Name, engine.ErrNameTaken)}
+		}
+		if !hasRegistry || !hasKey {
+			fmt.Fprintf(a.err, "stored policy %q left out: the configuration has no registry %q or no key %q\n", s.Policy.Name, s.Policy.Registry, s.Policy.Key)
+			continue
+		}
+		cfg.Policies = append(cfg.Policies, s.Policy)
 	}
 	return cfg, nil
 }

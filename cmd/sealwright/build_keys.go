@@ -38,7 +38,7 @@ func (o *opener) openKeys(ctx context.Context, list []configs.Key, stores map[st
 			continue
 		}
 		if kept, ok := keep[c.Name]; ok && kept.Err == nil {
-			kept.Signer = lend(kept.Signer)
+			kept.Signer, kept.Aliases = lend(kept.Signer), c.Aliases
 			opened[i] = kept
 			continue
 		}
@@ -87,7 +87,7 @@ func failing(keys map[string]engine.Key) []string {
 // openKey opens a key with its certificate. A key store that does not give the
 // key now is no error: it may later, and until then only the key's policies fail.
 func openKey(ctx context.Context, c configs.Key, store *kms.Store, by *kms.Switch) (engine.Key, error) {
-	key := engine.Key{Window: c.Window()}
+	key := engine.Key{Window: c.Window(), Aliases: c.Aliases}
 	if c.CertificateChain != "" {
 		var err error
 		if key.Certificates, err = kms.ReadCertificates(c.CertificateChain); err != nil {

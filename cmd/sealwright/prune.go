@@ -32,7 +32,7 @@ Without --apply it is a dry run. A daemon with an embedded journal must be
 stopped for --apply.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := a.load()
+			cfg, err := a.loadWithStored(c.Context())
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -103,7 +104,7 @@ func (d *service) reload(ctx context.Context) {
 func (d *service) reloaded(next *prepared, err error) {
 	defer notify(d.log, ready)
 	if err == nil {
-		if err = d.admit(next.config); err != nil {
+		if err = d.enforce(next); err != nil {
 			d.drop(next)
 		}
 	}
@@ -112,11 +113,22 @@ func (d *service) reloaded(next *prepared, err error) {
 		return
 	}
 	d.opener.turn(next.config)
-	d.engine.Replace(next.setup)
 	d.opener.adopt(next) // last: what the new receivers take is matched by the new policies
 	d.config = next.config
 	d.log.Info("configuration reloaded", zap.Int("policies", len(next.config.Policies)))
 	d.warnOfKeys()
+}
+
+// enforce lets in who may ask by a new configuration, and makes the engine work
+// with it. If it fails, nothing has changed.
+func (d *service) enforce(next *prepared) error {
+	if err := d.admit(next.config); err != nil {
+		return err
+	}
+	if err := d.engine.Replace(next.setup); err != nil {
+		return errors.Join(err, d.admit(d.config))
+	}
+	return nil
 }
 
 // reopen tries the keys again that their stores did not give, as nothing else
@@ -140,8 +152,12 @@ func (d *service) reopened(next *prepared, err error) {
 		d.drop(next)
 		return
 	}
+	if err := d.engine.Replace(next.setup); err != nil {
+		d.log.Error("keys opened again are not used", zap.Error(err))
+		d.drop(next)
+		return
+	}
 	d.opener.adopt(next)
-	d.engine.Replace(next.setup)
 	d.log.Info("keys opened again", zap.Strings("keys", opened), zap.Strings("still_failing", still))
 }
 

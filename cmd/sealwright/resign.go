@@ -58,6 +58,9 @@ type rotation struct {
 func (r *rotation) run(ctx context.Context) error {
 	cfg, err := r.app.read()
 	if err == nil {
+		cfg, err = r.app.addStored(ctx, cfg)
+	}
+	if err == nil {
 		err = r.settle(cfg)
 	}
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,11 +22,15 @@ import (
 	"github.com/sealwright/sealwright/engine/control"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // drainTimeout is how long a stop waits for artifacts that have begun. It stays
 // below systemd's default of 90 s.
 const drainTimeout = 75 * time.Second
+
+// syncEvery is how often is looked for policies that other replicas stored.
+const syncEvery = 2 * time.Second
 
 func (a *app) runCommand() *cobra.Command {
 	var o runOptions
@@ -50,9 +55,6 @@ signature; --full verifies everything in the next execution of each policy.`,
 				return usageError{errors.New("--policy needs --once")}
 			}
 			cfg, err := a.load()
-			if err == nil {
-				err = fireable(cfg, o.policies)
-			}
 			if err != nil {
 				return err
 			}
@@ -75,13 +77,13 @@ type runOptions struct {
 }
 
 // fireable refuses policies that cannot be fired, before one of them is.
-func fireable(cfg *configs.Config, names []string) error {
-	if err := checkPolicies(cfg, names); err != nil {
+func fireable(all []policy.Policy, names []string) error {
+	if err := checkPolicies(all, names); err != nil {
 		return err
 	}
-	for _, name := range names {
-		if p, ok := cfg.Policy(name); ok && !p.IsEnabled() {
-			return usageError{fmt.Errorf("--policy: %q is disabled", name)}
+	for _, p := range all {
+		if slices.Contains(names, p.Name) && !p.IsEnabled() {
+			return usageError{fmt.Errorf("--policy: %q is disabled", p.Name)}
 		}
 	}
 	return nil
@@ -124,6 +126,15 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
 		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost})
+	if err := d.engine.Sync(ctx); err != nil {
+		if errors.Is(err, engine.ErrNameTaken) {
+			err = usageError{err}
+		}
+		return errors.Join(err, setup.Close())
+	}
+	if err := fireable(d.engine.Policies(), o.policies); err != nil {
+		return errors.Join(err, setup.Close())
+	}
 	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: log.Named("health")})
 	if o.full {
 		if err := d.doubt(ctx, o.policies); err != nil {
@@ -196,11 +207,9 @@ func (d *service) serve(ctx context.Context) error {
 		return errors.Join(err, listening.Close(ctx), server.Close(ctx, socket))
 	}
 	scheduling, stopScheduling := context.WithCancel(ctx)
-	scheduled := make(chan struct{})
-	go func() {
-		defer close(scheduled)
-		d.engine.Schedule(scheduling)
-	}()
+	var scheduled sync.WaitGroup
+	scheduled.Go(func() { d.engine.Schedule(scheduling) })
+	scheduled.Go(func() { d.engine.SyncEvery(scheduling, syncEvery) })
 	watchdog, stopWatchdog := startWatchdog(d.log, d.journal.Ping)
 	notify(d.log, ready)
 	d.log.Info("running", zap.String("version", version()), zap.Int("policies", len(d.engine.Policies())),
@@ -210,7 +219,7 @@ func (d *service) serve(ctx context.Context) error {
 	notify(d.log, stopping)
 	d.log.Info("stopping, finishing what has begun")
 	stopScheduling()
-	<-scheduled
+	scheduled.Wait()
 	drain, cancel := d.drain(sig)
 	defer cancel()
 	err = listening.Close(drain) // takes seconds at most; what it took is in the journal

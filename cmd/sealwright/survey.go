@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 func (a *app) coverageCommand() *cobra.Command {
@@ -76,9 +77,9 @@ func policyFlag(c *cobra.Command, policies *[]string) {
 }
 
 // checkPolicies refuses names that no policy has.
-func checkPolicies(cfg *configs.Config, names []string) error {
+func checkPolicies(all []policy.Policy, names []string) error {
 	for _, name := range names {
-		if _, ok := cfg.Policy(name); !ok {
+		if !slices.ContainsFunc(all, func(p policy.Policy) bool { return p.Name == name }) {
 			return usageError{fmt.Errorf("--policy: no policy is named %q", name)}
 		}
 	}
@@ -98,9 +99,9 @@ type surveyed struct {
 
 // survey looks at every enabled policy, or at those named.
 func (a *app) survey(ctx context.Context, names []string) ([]surveyed, error) {
-	cfg, err := a.load()
+	cfg, err := a.loadWithStored(ctx)
 	if err == nil {
-		err = checkPolicies(cfg, names)
+		err = checkPolicies(cfg.Policies, names)
 	}
 	if err != nil {
 		return nil, err

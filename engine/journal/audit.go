@@ -1,0 +1,78 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// An AuditEntry says who asked for a change through an API.
+type AuditEntry struct {
+	ID        int64     `json:"id"`
+	At        time.Time `json:"at"`
+	Caller    string    `json:"caller"`
+	API       string    `json:"api"`    // which dialect
+	Action    string    `json:"action"` // in the dialect's own word
+	Target    string    `json:"target"` // what was to be changed
+	RequestID string    `json:"request_id"`
+	// Outcome is what came of it; empty while it is under way, or if the process
+	// died meanwhile.
+	Outcome    string    `json:"outcome,omitempty"`
+	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// An AuditFilter chooses entries. Zero fields choose all.
+type AuditFilter struct {
+	Caller, API string
+	Before      int64 // continue after this entry of the last page
+	Limit       int   // default 100
+}
+
+// Audit records that somebody asks for a change, and returns the entry's id. When
+// it returns, the entry is durable: only then may anything be changed.
+func (j *Journal) Audit(ctx context.Context, e AuditEntry) (int64, error) {
+	var id int64
+	err := j.write(ctx, "audit", func(ctx context.Context, q querier) (err error) {
+		id, err = scanID(q.queryRow(ctx, `INSERT INTO audit (at, caller, api, action, target, request_id)
+			VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`, micros(j.now()), e.Caller, e.API, e.Action, e.Target, e.RequestID))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("writing the audit log: %w", err)
+	}
+	return id, nil
+}
+
+// Audited completes an entry with what came of the change.
+func (j *Journal) Audited(ctx context.Context, id int64, outcome string) error {
+	err := j.write(ctx, "audit", func(ctx context.Context, q querier) error {
+		_, err := q.exec(ctx, `UPDATE audit SET outcome = $2, finished_at = $3 WHERE id = $1`, id, outcome, micros(j.now()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("writing the audit log: %w", err)
+	}
+	return nil
+}
+
+// AuditEntries returns a page of the audit log, the newest first.
+func (j *Journal) AuditEntries(ctx context.Context, f AuditFilter) ([]AuditEntry, error) {
+	var w where
+	w.equal("caller", f.Caller)
+	w.equal("api", f.API)
+	w.cursor("id <", f.Before)
+	list, err := collect(ctx, j.store.reader(), scanAudit, `SELECT id, at, caller, api, action, target, request_id, outcome, finished_at FROM audit`+
+		w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit log: %w", err)
+	}
+	return list, nil
+}
+
+func scanAudit(s scanner) (AuditEntry, error) {
+	var e AuditEntry
+	var at, finished int64
+	err := s.Scan(&e.ID, &at, &e.Caller, &e.API, &e.Action, &e.Target, &e.RequestID, &e.Outcome, &finished)
+	e.At, e.FinishedAt = fromMicros(at), fromMicros(finished)
+	return e, err
+}

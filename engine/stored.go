@@ -1,0 +1,303 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry/signature"
+)
+
+// storedPolicies are those of the journal, bound to one setup.
+type storedPolicies struct {
+	revision int64
+	list     []journal.StoredPolicy
+	bound    []bound          // those that can be carried out
+	broken   map[string]error // why the others cannot, by name
+}
+
+// ErrNameTaken is wrapped by errors about a policy of the configuration that has
+// the name of a stored one.
+var ErrNameTaken = errors.New("a stored policy has this name; rename the one in the configuration, or delete the stored one through the API")
+
+// ErrReadOnlyPolicy is wrapped by errors about changing a policy that is not
+// changed this way: one of a file, or another API's.
+var ErrReadOnlyPolicy = errors.New("policy is not changed this way")
+
+// An InvalidPolicyError says everything that is wrong with a policy that was to be
+// stored.
+type InvalidPolicyError struct{ Faults []policy.Fault }
+
+// Error lists the faults.
+func (e *InvalidPolicyError) Error() string {
+	texts := make([]string, len(e.Faults))
+	for i, f := range e.Faults {
+		texts[i] = f.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// store binds stored policies to the setup. It fails if a policy of the
+// configuration has the name of one of them.
+func (s *Setup) store(p *storedPolicies) error {
+	if p == nil {
+		return nil
+	}
+	next := &storedPolicies{revision: p.revision, list: p.list, broken: map[string]error{}}
+	for _, stored := range p.list {
+		if slices.ContainsFunc(s.policies, func(b bound) bool { return b.Name == stored.Policy.Name }) {
+			return fmt.Errorf("policy %q: %w", stored.Policy.Name, ErrNameTaken)
+		}
+		b, err := s.bindStored(stored.Policy)
+		if err != nil {
+			next.broken[stored.Policy.Name] = err
+			continue
+		}
+		next.bound = append(next.bound, b)
+	}
+	s.stored.Store(next)
+	return nil
+}
+
+// bindStored binds a policy that no file has. Its witnesses are those of a policy
+// that has the same ones in the configuration: an API's caller must not make the
+// daemon read files or call servers.
+func (s *Setup) bindStored(p policy.Policy) (bound, error) {
+	if len(p.Timestamp) == 0 && p.TransparencyLog == "" {
+		return s.bind(p, signature.Witnesses{})
+	}
+	for i := range s.policies {
+		b := &s.policies[i]
+		if reflect.DeepEqual(b.Timestamp, p.Timestamp) && b.TransparencyLog == p.TransparencyLog && b.TransparencyLogKey == p.TransparencyLogKey {
+			return s.bind(p, b.witnesses)
+		}
+	}
+	return bound{}, errors.New("timestamp and transparency_log: no policy of the configuration has the same")
+}
+
+// Sync takes over what was stored, changed or deleted by whichever replica. It
+// costs one small read if nothing was.
+func (e *Engine) Sync(ctx context.Context) error {
+	revision, err := e.journal.PoliciesRevision(ctx)
+	if err != nil {
+		return err
+	}
+	if now := e.setup.Load().stored.Load(); now != nil && now.revision == revision {
+		return nil
+	}
+	e.storing.Lock()
+	defer e.storing.Unlock()
+	list, revision, err := e.journal.StoredPolicies(ctx)
+	if err != nil {
+		return err
+	}
+	setup := e.setup.Load()
+	was := setup.stored.Load()
+	if was != nil && was.revision >= revision {
+		return nil
+	}
+	if err := setup.store(&storedPolicies{revision: revision, list: list}); err != nil {
+		return err
+	}
+	e.tellBroken(was, setup.stored.Load())
+	e.noteChange()
+	return nil
+}
+
+// tellBroken logs which stored policies cannot be carried out any more.
+func (e *Engine) tellBroken(was, now *storedPolicies) {
+	for name, err := range now.broken {
+		if was != nil && was.broken[name] != nil {
+			continue
+		}
+		e.log.Error("stored policy cannot be carried out", zap.String("policy", name), zap.Error(err))
+	}
+}
+
+// SyncEvery calls Sync at intervals until ctx ends, for what other replicas store.
+func (e *Engine) SyncEvery(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := e.Sync(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("stored policies not taken over, will try again", zap.Error(err))
+		}
+	}
+}
+
+// A KnownPolicy is a policy of the configuration or of the journal.
+type KnownPolicy struct {
+	journal.StoredPolicy
+	// Err is why it cannot be carried out, nil if it can.
+	Err error
+}
+
+// KnownPolicies returns all policies, those of the configuration first.
+func (e *Engine) KnownPolicies(ctx context.Context) ([]KnownPolicy, error) {
+	setup := e.setup.Load()
+	names := make([]string, len(setup.policies))
+	for i := range setup.policies {
+		names[i] = setup.policies[i].Name
+	}
+	ids, err := e.fileIDs(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var all []KnownPolicy
+	for i := range setup.policies {
+		b := &setup.policies[i]
+		all = append(all, KnownPolicy{StoredPolicy: journal.StoredPolicy{ID: ids[b.Name], Policy: b.Policy, Origin: journal.FromFile, Label: b.Name}})
+	}
+	if stored := setup.stored.Load(); stored != nil {
+		for _, p := range stored.list {
+			all = append(all, KnownPolicy{StoredPolicy: p, Err: stored.broken[p.Policy.Name]})
+		}
+	}
+	return all, nil
+}
+
+// fileIDs remembers the ids of the configuration's policies.
+func (e *Engine) fileIDs(ctx context.Context, names []string) (map[string]int64, error) {
+	if known := e.ids.Load(); known != nil && !slices.ContainsFunc(names, func(n string) bool { return (*known)[n] == 0 }) {
+		return *known, nil
+	}
+	ids, err := e.journal.FilePolicyIDs(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	e.ids.Store(&ids)
+	return ids, nil
+}
+
+// KnownPolicy returns the policy of that id, or journal.ErrNotFound.
+func (e *Engine) KnownPolicy(ctx context.Context, id int64) (KnownPolicy, error) {
+	all, err := e.KnownPolicies(ctx)
+	if err != nil {
+		return KnownPolicy{}, err
+	}
+	i := slices.IndexFunc(all, func(p KnownPolicy) bool { return p.ID == id })
+	if i < 0 {
+		return KnownPolicy{}, fmt.Errorf("policy %d: %w", id, journal.ErrNotFound)
+	}
+	return all[i], nil
+}
+
+// CreatePolicy stores a policy, see [journal.Journal.CreatePolicy], and takes it
+// over. What is wrong with it is an *InvalidPolicyError.
+func (e *Engine) CreatePolicy(ctx context.Context, p journal.StoredPolicy) (journal.StoredPolicy, error) {
+	if err := e.checkStored(&p); err != nil {
+		return p, err
+	}
+	p, err := e.journal.CreatePolicy(ctx, p, e.fileNames())
+	if err == nil {
+		e.takeOver(ctx)
+	}
+	return p, err
+}
+
+// PutPolicy stores a policy in place of the one of its origin, registry and
+// namespace, or creates it, and takes it over.
+func (e *Engine) PutPolicy(ctx context.Context, p journal.StoredPolicy) (journal.StoredPolicy, error) {
+	if err := e.checkStored(&p); err != nil {
+		return p, err
+	}
+	p, err := e.journal.PutPolicy(ctx, p, e.fileNames())
+	if err == nil {
+		e.takeOver(ctx)
+	}
+	return p, err
+}
+
+// UpdatePolicy changes a stored policy, see [journal.Journal.UpdatePolicy], and
+// takes it over. What is wrong with it then is an *InvalidPolicyError.
+func (e *Engine) UpdatePolicy(ctx context.Context, id int64, change func(*journal.StoredPolicy) error) (journal.StoredPolicy, error) {
+	p, err := e.journal.UpdatePolicy(ctx, id, func(p *journal.StoredPolicy) error {
+		if err := change(p); err != nil {
+			return err
+		}
+		return e.checkStored(p)
+	})
+	if err == nil {
+		e.takeOver(ctx)
+	}
+	return p, err
+}
+
+// DeletePolicy deletes a stored policy unless refuse returns an error, and forgets
+// it. Its history stays.
+func (e *Engine) DeletePolicy(ctx context.Context, id int64, refuse func(journal.StoredPolicy) error) error {
+	err := e.journal.DeletePolicy(ctx, id, refuse)
+	if err == nil {
+		e.takeOver(ctx)
+	}
+	return err
+}
+
+// takeOver takes over what was just stored. If it fails, that is done later.
+func (e *Engine) takeOver(ctx context.Context) {
+	if err := e.Sync(context.WithoutCancel(ctx)); err != nil {
+		e.log.Warn("stored policies not taken over, will try again", zap.Error(err))
+	}
+}
+
+func (e *Engine) fileNames() []string {
+	setup := e.setup.Load()
+	names := make([]string, len(setup.policies))
+	for i := range setup.policies {
+		names[i] = setup.policies[i].Name
+	}
+	return names
+}
+
+// checkStored returns what is wrong with a policy that is to be stored, and writes
+// the key's name in place of an alias.
+func (e *Engine) checkStored(p *journal.StoredPolicy) error {
+	setup := e.setup.Load()
+	if name, ok := setup.keyName(p.Policy.Key); ok {
+		p.Policy.Key = name
+	}
+	named := p.Policy
+	if named.Name == "" {
+		named.Name = "unnamed" // it gets its name when it is stored
+	}
+	faults := named.Validate()
+	if len(faults) == 0 {
+		if _, err := setup.bindStored(named); err != nil {
+			faults = append(faults, policy.Fault{Problem: err.Error()})
+		}
+	}
+	if len(p.Document) > 0 && !json.Valid(p.Document) {
+		return errors.New("the document is not JSON")
+	}
+	if len(faults) > 0 {
+		return &InvalidPolicyError{Faults: faults}
+	}
+	return nil
+}
+
+// keyName returns the name of the key with that name or alias.
+func (s *Setup) keyName(name string) (string, bool) {
+	if _, ok := s.keys[name]; ok {
+		return name, true
+	}
+	for n, k := range s.keys {
+		if slices.Contains(k.Aliases, name) {
+			return n, true
+		}
+	}
+	return "", false
+}

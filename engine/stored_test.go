@@ -1,0 +1,202 @@
+package engine_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry/registrytest"
+)
+
+func storable(name string) journal.StoredPolicy {
+	return journal.StoredPolicy{Policy: everything(name), Origin: journal.FromAPI, Label: name, Creator: "ops"}
+}
+
+// TestStoredPolicySigns: a policy that came through an API is fired and signs, and
+// is gone when it is deleted.
+func TestStoredPolicySigns(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	digest := s.Push(t, "app:v1", registrytest.Image(t))
+	h := build(t, s, []policy.Policy{everything("from file")}, nil)
+	p, err := h.CreatePolicy(t.Context(), storable("from api"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCounts(t, h.await(h.fire("from api").ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	wantOneSignatureEach(t, s, []v1.Hash{digest})
+
+	if _, err := h.UpdatePolicy(t.Context(), p.ID, func(p *journal.StoredPolicy) error {
+		no := false
+		p.Policy.Enabled = &no
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Fire(t.Context(), "from api"); !errors.Is(err, engine.ErrPolicy) {
+		t.Errorf("firing it disabled: %v", err)
+	}
+	if err := h.DeletePolicy(t.Context(), p.ID, func(journal.StoredPolicy) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if list := h.Policies(); len(list) != 1 || list[0].Name != "from file" {
+		t.Errorf("policies: %+v", list)
+	}
+}
+
+// TestKnownPolicies: all have ids that stay, and say whose they are.
+func TestKnownPolicies(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	h := build(t, s, []policy.Policy{everything("from file")}, nil)
+	p, err := h.CreatePolicy(t.Context(), storable("from api"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		all, err := h.KnownPolicies(t.Context())
+		if err != nil || len(all) != 2 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		if f := all[0]; f.Origin != journal.FromFile || f.ID == 0 || f.ID == p.ID || f.Policy.Name != "from file" {
+			t.Errorf("%+v", f)
+		}
+		if a := all[1]; a.Origin != journal.FromAPI || a.ID != p.ID || a.Err != nil {
+			t.Errorf("%+v", a)
+		}
+		h.replace(newSetup(t, s, everything("from file")))
+	}
+	if _, err := h.KnownPolicy(t.Context(), p.ID+7); !errors.Is(err, journal.ErrNotFound) {
+		t.Errorf("a policy that is not there: %v", err)
+	}
+}
+
+// TestStoredPolicyRefused: nothing is stored that could not be carried out, and all
+// that is wrong is said.
+func TestStoredPolicyRefused(t *testing.T) {
+	t.Parallel()
+	h := build(t, registrytest.Distribution(t), []policy.Policy{everything("from file")}, nil)
+	for what, c := range map[string]struct {
+		change func(*policy.Policy)
+		want   string
+	}{
+		"registry": {func(p *policy.Policy) { p.Registry = "other" }, "other"},
+		"key":      {func(p *policy.Policy) { p.Key = "other" }, "other"},
+		"pattern":  {func(p *policy.Policy) { p.Scope[0].Tags = matches("[") }, "scope[0].tags.matches[0]"},
+		"two":      {func(p *policy.Policy) { p.Scope[0].Tags, p.Index = matches("["), "all" }, "index"},
+		"drift":    {func(p *policy.Policy) { p.Name = "drift/x" }, "name"},
+		"witness": {func(p *policy.Policy) {
+			p.Formats = []policy.Format{policy.FormatBundle}
+			p.Timestamp = policy.Timestamps{{URL: "http://tsa.example", CA: "/etc/passwd"}}
+		}, "timestamp"},
+	} {
+		p := storable("new")
+		c.change(&p.Policy)
+		_, err := h.CreatePolicy(t.Context(), p)
+		if invalid := (*engine.InvalidPolicyError)(nil); !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := h.CreatePolicy(t.Context(), storable("from file")); !errors.Is(err, journal.ErrExists) {
+		t.Errorf("the name of a file's policy: %v", err)
+	}
+	if n, err := h.journal.PoliciesRevision(t.Context()); n != 0 || err != nil {
+		t.Errorf("revision %d, %v", n, err)
+	}
+}
+
+// TestReplaceWithStored: a new configuration keeps the stored policies; one that
+// has the name of such a policy is refused; what it cannot carry out is said.
+func TestReplaceWithStored(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	h := build(t, s, []policy.Policy{everything("from file")}, nil)
+	p, err := h.CreatePolicy(t.Context(), storable("mine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	clash := newSetup(t, s, everything("mine"))
+	if err := h.Replace(clash); !errors.Is(err, engine.ErrNameTaken) {
+		t.Fatalf("a configuration with the same name: %v", err)
+	}
+	if err := clash.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.replace(newSetup(t, s, everything("from file")))
+	if len(h.Policies()) != 2 {
+		t.Fatalf("policies: %+v", h.Policies())
+	}
+	other, err := engine.NewSetup(nil, map[string]*engine.Place{"other": engine.NewPlace(open(t, s, nil), 8)}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.replace(other)
+	if known, err := h.KnownPolicy(t.Context(), p.ID); err != nil || known.Err == nil || len(h.Policies()) != 0 {
+		t.Errorf("without its registry: %+v, %v", known, err)
+	}
+	h.replace(newSetup(t, s))
+	if known, err := h.KnownPolicy(t.Context(), p.ID); err != nil || known.Err != nil || len(h.Policies()) != 1 {
+		t.Errorf("with its registry again: %+v, %v", known, err)
+	}
+}
+
+// TestSyncOfReplicas: what one replica stores, changes and deletes another takes
+// over, and at its start too.
+func TestSyncOfReplicas(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	h := build(t, s, nil, nil)
+	p, err := h.CreatePolicy(t.Context(), storable("mine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica := engine.New(engine.Options{Journal: h.journal, Setup: newSetup(t, s)})
+	sync := func(want int) {
+		t.Helper()
+		if err := replica.Sync(t.Context()); err != nil || len(replica.Policies()) != want {
+			t.Fatalf("%+v, %v, want %d policies", replica.Policies(), err, want)
+		}
+	}
+	sync(1)
+	if _, err := h.UpdatePolicy(t.Context(), p.ID, func(p *journal.StoredPolicy) error { p.Policy.Domain = "example.com"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	sync(1)
+	if got := replica.Policies()[0].Domain; got != "example.com" {
+		t.Errorf("domain %q", got)
+	}
+	if err := h.DeletePolicy(t.Context(), p.ID, func(journal.StoredPolicy) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	sync(0)
+	clash := engine.New(engine.Options{Journal: h.journal, Setup: newSetup(t, s, everything("again"))})
+	if _, err := h.CreatePolicy(t.Context(), storable("again")); err != nil {
+		t.Fatal(err)
+	}
+	if err := clash.Sync(t.Context()); !errors.Is(err, engine.ErrNameTaken) {
+		t.Errorf("a start with the name of a stored policy: %v", err)
+	}
+}
+
+// TestKeyAliasInStoredPolicy: a vendor's id of a key is as good as its name.
+func TestKeyAliasInStoredPolicy(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	h := build(t, s, nil, nil)
+	setup, err := engine.NewSetup(nil, map[string]*engine.Place{"test": engine.NewPlace(open(t, s, nil), 8)},
+		map[string]engine.Key{"key": {Signer: newKey(t), Aliases: []string{"4c5cc6ea"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.replace(setup)
+	p := storable("mine")
+	p.Policy.Key = "4c5cc6ea"
+	if got, err := h.CreatePolicy(t.Context(), p); err != nil || got.Policy.Key != "key" {
+		t.Errorf("%+v, %v", got.Policy, err)
+	}
+}
