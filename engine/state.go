@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 )
 
@@ -14,6 +15,10 @@ type KeyState struct {
 	// Fingerprint and Version are of the public half; empty if the key could not
 	// be opened.
 	Fingerprint, Version string
+	// Public is the public half; nil if the key could not be opened.
+	Public *kms.PublicKey
+	// Aliases are the key's other names.
+	Aliases []string
 	// Err is why the key cannot be used, nil if it was opened.
 	Err error
 	// Expires is when the first certificate of the key's chain expires; the zero
@@ -27,9 +32,10 @@ func (e *Engine) Keys() []KeyState {
 	states := make([]KeyState, 0, len(setup.keys))
 	for _, name := range slices.Sorted(maps.Keys(setup.keys)) {
 		key := setup.keys[name]
-		s := KeyState{Name: name, Err: key.Err}
+		s := KeyState{Name: name, Err: key.Err, Aliases: slices.Clone(key.Aliases)}
 		if key.Signer != nil {
-			s.Fingerprint, s.Version = key.Signer.Public().Fingerprint(), key.Signer.Version()
+			s.Public, s.Version = key.Signer.Public(), key.Signer.Version()
+			s.Fingerprint = s.Public.Fingerprint()
 		}
 		for _, c := range key.Certificates {
 			if s.Expires.IsZero() || c.NotAfter.Before(s.Expires) {
@@ -39,6 +45,35 @@ func (e *Engine) Keys() []KeyState {
 		states = append(states, s)
 	}
 	return states
+}
+
+// KeyNamed returns how the key with that name or alias stands; false if there is
+// none.
+func (e *Engine) KeyNamed(name string) (KeyState, bool) {
+	name, ok := e.setup.Load().keyName(name)
+	if !ok {
+		return KeyState{}, false
+	}
+	for _, k := range e.Keys() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return KeyState{}, false // replaced meanwhile
+}
+
+// Registries returns the names of the registries of the current setup.
+func (e *Engine) Registries() []string {
+	return slices.Sorted(maps.Keys(e.setup.Load().places))
+}
+
+// Registry returns the opened registry of that name; false if there is none.
+func (e *Engine) Registry(name string) (registry.Registry, bool) {
+	place, ok := e.setup.Load().places[name]
+	if !ok {
+		return nil, false
+	}
+	return place.registry, true
 }
 
 // Requests returns how many requests were sent so far to each registry of the

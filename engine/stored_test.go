@@ -200,3 +200,22 @@ func TestKeyAliasInStoredPolicy(t *testing.T) {
 		t.Errorf("%+v, %v", got.Policy, err)
 	}
 }
+
+// TestNamed: registries and keys are found by their names, keys also by others.
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	h := build(t, s, nil, nil)
+	if r, ok := h.Registry("test"); !ok || r.Host() != s.Host {
+		t.Error("registry test is not found")
+	}
+	if _, ok := h.Registry("other"); ok {
+		t.Error("a registry that is not there is found")
+	}
+	if k, ok := h.KeyNamed("key"); !ok || k.Public == nil || k.Fingerprint != h.key.Public().Fingerprint() {
+		t.Errorf("%+v", k)
+	}
+	if _, ok := h.KeyNamed("other"); ok {
+		t.Error("a key that is not there is found")
+	}
+}

@@ -41,7 +41,7 @@ func guarded(d *door.Door, role door.Role, inner http.Handler) http.Handler {
 		case err != nil:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sealwright"`)
 			say(w, http.StatusUnauthorized, "not authenticated")
-		case caller.Role < role, len(caller.Registries) > 0:
+		case caller.Role < role, !caller.SeesAll():
 			say(w, http.StatusForbidden, "not permitted")
 		default:
 			inner.ServeHTTP(w, r)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // A Role is what a caller may do. Each includes those below it; the zero Role may do
@@ -40,6 +41,9 @@ type Credential struct {
 	Role Role
 	// Registries are those that the caller sees. Empty: all.
 	Registries []string
+	// Namespaces are those that the caller sees in these registries, with what is
+	// below them. Empty: all.
+	Namespaces []string
 
 	// AccessKey and Secret are for TC3 and SDKHMAC.
 	AccessKey string
@@ -67,9 +71,23 @@ type Caller struct {
 	Name       string
 	Role       Role
 	Registries []string
+	Namespaces []string
 }
 
 // Sees reports whether the caller may see a registry.
 func (c Caller) Sees(registry string) bool {
 	return c.Role >= Viewer && (len(c.Registries) == 0 || slices.Contains(c.Registries, registry))
+}
+
+// SeesNamespace reports whether the caller may see a namespace, or a repository, of
+// a registry. An empty one is the whole registry.
+func (c Caller) SeesNamespace(registry, namespace string) bool {
+	return c.Sees(registry) && (len(c.Namespaces) == 0 || slices.ContainsFunc(c.Namespaces, func(n string) bool {
+		return namespace == n || strings.HasPrefix(namespace, n+"/")
+	}))
+}
+
+// SeesAll reports whether the caller may see all registries as a whole.
+func (c Caller) SeesAll() bool {
+	return c.Role >= Viewer && len(c.Registries) == 0 && len(c.Namespaces) == 0
 }

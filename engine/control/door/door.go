@@ -25,6 +25,10 @@ type Config struct {
 	// id: 16,384 by default, which is 18 changes a second in SDKHMAC's window, and 54 in
 	// the others. One takes some 150 bytes.
 	Remembered int
+	// Admit is asked about a request whose proof is right, before it is remembered: a
+	// refused one may be sent again as it is. Nil admits everything. What it returns
+	// is returned.
+	Admit func(Caller, *http.Request) error
 }
 
 // A Door knows who may enter. Its methods may be called by many goroutines. They read
@@ -106,12 +110,23 @@ func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
 	if err != nil {
 		return Caller{}, nil, err
 	}
+	caller := h.callerCopy()
+	if err := d.admit(caller, r); err != nil {
+		return Caller{}, nil, err
+	}
 	if !c.forgettable {
 		if err := h.memory.admit(c, d.config.Clock); err != nil {
 			return Caller{}, nil, err
 		}
 	}
-	return h.callerCopy(), body, nil
+	return caller, body, nil
+}
+
+func (d *Door) admit(c Caller, r *http.Request) error {
+	if d.config.Admit == nil {
+		return nil
+	}
+	return d.config.Admit(c, r)
 }
 
 // read reads the body if it is not too large.

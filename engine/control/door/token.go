@@ -17,11 +17,15 @@ func (d *Door) Token(r *http.Request) (Caller, []byte, error) {
 	if err != nil {
 		return Caller{}, nil, err
 	}
+	caller := h.callerCopy()
+	if err := d.admit(caller, r); err != nil {
+		return Caller{}, nil, err
+	}
 	body, err := d.read(r)
 	if err != nil {
 		return Caller{}, nil, err
 	}
-	return h.callerCopy(), body, nil
+	return caller, body, nil
 }
 
 func parseToken(r *http.Request) (string, error) {

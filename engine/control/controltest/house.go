@@ -1,0 +1,185 @@
+// Package controltest gives the tests of the control plane's APIs what stands behind
+// one: an engine that runs on a real registry, a journal, a door with callers.
+package controltest
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
+	"github.com/sealwright/sealwright/registry/registrytest"
+)
+
+// What the house has. Registry Other is the same server under another name: another
+// tenant's.
+const (
+	Registry, Other = "prod", "other"
+	Instance        = "8d9b3f5e-0c3f-4d54-9b06-6a26f3e7a111" // of Registry
+	OtherInstance   = "5e1c7a52-77aa-4f0f-8a11-0f5f5d1f2b10"
+	Key, KeyAlias   = "release", "4c5cc6ea-8aa9-49f3-8a0f-1b1f0d0a9c11" // ECDSA_SHA_256
+	RSAKey          = "rsa"                                             // RSA_PSS_SHA_256
+	RSAKeyAlias     = "ocid1.key.oc1.phx.bbqehaq3aadfa.abyhqljr7e4hrmqzvzbywq3lq6dvh6ppxkqtltdhuavqlvnx2wrmz22sixa"
+)
+
+// The callers, with their secrets. All but stranger see every registry.
+const (
+	AdminKey, AdminSecret       = "AKEXAMPLE0000000001", "SKEXAMPLE00000000000000000000000000000001"
+	AdminToken                  = "admin-token-0123456789-0123456789-0123456789"
+	OperatorKey, OperatorSecret = "AKEXAMPLE0000000002", "SKEXAMPLE00000000000000000000000000000002"
+	OperatorToken               = "operator-token-0123456789-0123456789-0123456"
+	ViewerKey, ViewerSecret     = "AKEXAMPLE0000000003", "SKEXAMPLE00000000000000000000000000000003"
+	ViewerToken                 = "viewer-token-0123456789-0123456789-012345678"
+	StrangerKey, StrangerSecret = "AKEXAMPLE0000000004", "SKEXAMPLE00000000000000000000000000000004" // admin of Other
+	StrangerToken               = "stranger-token-0123456789-0123456789-0123456"
+)
+
+// A House is all of it. It ends with its test.
+type House struct {
+	Engine  *engine.Engine
+	Journal *journal.Journal
+	Door    *door.Door
+	Rights  *rights.Rights
+	// Server is the registry behind both names.
+	Server *registrytest.Server
+	// State is the journal's directory.
+	State string
+	// Public are the public halves of the keys, by name.
+	Public map[string]*kms.PublicKey
+}
+
+// Options change a House. Zero values are defaults.
+type Options struct {
+	// Policies are those of the configuration.
+	Policies []policy.Policy
+	// Credentials are further callers.
+	Credentials []door.Credential
+	// Rights change how often callers may ask.
+	Rights rights.Options
+	// Clock is the door's.
+	Clock func() time.Time
+}
+
+// New builds a house and starts its engine.
+func New(t *testing.T, o Options) *House {
+	t.Helper()
+	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}}
+	keys := map[string]engine.Key{
+		Key:    {Signer: h.key(t, Key, policy.ECDSASHA256), Aliases: []string{KeyAlias}},
+		RSAKey: {Signer: h.key(t, RSAKey, policy.RSAPSSSHA256), Aliases: []string{RSAKeyAlias}},
+	}
+	places := map[string]*engine.Place{}
+	for _, name := range []string{Registry, Other} {
+		r, err := registry.Open(registry.Config{Name: name, Host: h.Server.Host, Kind: "generic", Insecure: true,
+			Limits: registry.Limits{RequestsPerSecond: 5000, Concurrency: 8}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		places[name] = engine.NewPlace(r, 8)
+	}
+	setup, err := engine.NewSetup(o.Policies, places, keys, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Journal, err = journal.Open(t.Context(), journal.Options{State: h.State}); err != nil {
+		t.Fatal(err)
+	}
+	h.Engine = engine.New(engine.Options{Journal: h.Journal, Setup: setup, Deadline: 20 * time.Second})
+	if err := h.Engine.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Engine.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.close(t) })
+	h.openDoor(t, o)
+	return h
+}
+
+func (h *House) close(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := h.Engine.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := h.Journal.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (h *House) key(t *testing.T, name string, a policy.Algorithm) kms.Signer {
+	t.Helper()
+	private, public, err := kms.Generate(a, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := filepath.Join(t.TempDir(), "key")
+	if err := kms.WriteKeyPair(prefix, private, public); err != nil {
+		t.Fatal(err)
+	}
+	s, err := kms.Open(t.Context(), kms.Config{URI: "file:" + prefix + ".key", Algorithm: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Public[name] = s.Public()
+	return s
+}
+
+func (h *House) openDoor(t *testing.T, o Options) {
+	t.Helper()
+	o.Rights.Journal, o.Rights.Log = h.Journal, zap.NewNop()
+	h.Rights = rights.New(o.Rights)
+	h.Rights.Replace([]rights.Instance{{ID: Instance, Registry: Registry}, {ID: OtherInstance, Registry: Other}}, []string{Registry, Other})
+	credentials := []door.Credential{
+		{Name: "admin", Role: door.Admin, AccessKey: AdminKey, Secret: []byte(AdminSecret), TokenSHA256: sha256.Sum256([]byte(AdminToken))},
+		{Name: "operator", Role: door.Operator, AccessKey: OperatorKey, Secret: []byte(OperatorSecret), TokenSHA256: sha256.Sum256([]byte(OperatorToken))},
+		{Name: "viewer", Role: door.Viewer, AccessKey: ViewerKey, Secret: []byte(ViewerSecret), TokenSHA256: sha256.Sum256([]byte(ViewerToken))},
+		{Name: "stranger", Role: door.Admin, AccessKey: StrangerKey, Secret: []byte(StrangerSecret), TokenSHA256: sha256.Sum256([]byte(StrangerToken)),
+			Registries: []string{Other}},
+	}
+	var err error
+	h.Door, err = door.New(door.Config{Credentials: append(credentials, o.Credentials...), Admit: h.Rights.Admit, Clock: o.Clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Serve serves a handler on loopback until the test ends, and returns its URL.
+func (h *House) Serve(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// patience is how long something may take that is sure to come.
+const patience = time.Minute
+
+// Await waits until an execution has ended, and returns it.
+func (h *House) Await(t *testing.T, id int64) journal.Execution {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		x, err := h.Journal.Execution(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Status.Final() {
+			return x
+		}
+		if time.Now().After(end) {
+			t.Fatalf("execution %d goes on: %+v", id, x)
+		}
+	}
+}

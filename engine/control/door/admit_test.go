@@ -1,0 +1,89 @@
+package door
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestAdmit: who sends too much is refused after it proved who it is, and before its
+// request is remembered: it may send it again as it is.
+func TestAdmit(t *testing.T) {
+	t.Parallel()
+	busy := errors.New("too many")
+	var refuse bool
+	var asked []string
+	d := open(t, Config{Credentials: []Credential{ci()}, Admit: func(c Caller, _ *http.Request) error {
+		asked = append(asked, c.Name)
+		if refuse {
+			return busy
+		}
+		return nil
+	}})
+	token := func(value string) error {
+		r := httptest.NewRequest(http.MethodDelete, "/x", nil)
+		r.Header.Set("X-Auth-Token", value)
+		_, _, err := d.Token(r)
+		return err
+	}
+	if err := token("of nobody"); !errors.Is(err, ErrUnknown) || len(asked) != 0 {
+		t.Errorf("a stranger: %v, asked about %v", err, asked)
+	}
+	refuse = true
+	if err := token(bearer); !errors.Is(err, busy) {
+		t.Error(err)
+	}
+	refuse = false
+	if err := token(bearer); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAdmitBeforeMemory: a refused change is not taken for a replay when it comes
+// again.
+func TestAdmitBeforeMemory(t *testing.T) {
+	t.Parallel()
+	busy := errors.New("too many")
+	refuse := true
+	c := claim{at: time.Now(), window: time.Hour, signature: []byte("s"), text: func([]byte) ([]byte, error) { return nil, nil },
+		verify: func(k *keyring, _ []byte) (*holder, error) { return k.byAccessKey[accessKey], nil }}
+	d := open(t, Config{Credentials: []Credential{ci()}, Admit: func(Caller, *http.Request) error {
+		if refuse {
+			return busy
+		}
+		return nil
+	}})
+	enter := func() error {
+		_, _, err := d.enter(httptest.NewRequest(http.MethodDelete, "/x", nil), c)
+		return err
+	}
+	if err := enter(); !errors.Is(err, busy) {
+		t.Error(err)
+	}
+	refuse = false
+	if err := enter(); err != nil {
+		t.Errorf("the refused change again: %v", err)
+	}
+	if err := enter(); !errors.Is(err, ErrReplayed) {
+		t.Errorf("a replay: %v", err)
+	}
+}
+
+// TestSeesNamespace: who sees a namespace sees what is in and below it, and not its
+// registry as a whole.
+func TestSeesNamespace(t *testing.T) {
+	t.Parallel()
+	c := Caller{Role: Viewer, Registries: []string{"prod"}, Namespaces: []string{"team-a", "shared/base"}}
+	for name, want := range map[string]bool{"team-a": true, "team-a/app": true, "shared/base/x": true,
+		"": false, "team-ab": false, "shared": false, "other": false} {
+		if c.SeesNamespace("prod", name) != want || c.SeesNamespace("other", name) {
+			t.Errorf("sees %q: %v", name, !want)
+		}
+	}
+	all := Caller{Role: Viewer}
+	if !all.SeesNamespace("prod", "") || !all.SeesAll() || c.SeesAll() || (Caller{}).SeesAll() || (Caller{}).SeesNamespace("prod", "x") {
+		t.Error("who sees all does not, or who does not does")
+	}
+}

@@ -1,0 +1,156 @@
+// Package rights decides what a caller may do: which registry the name means that a
+// vendor's API calls it by, whether the caller sees it, what its role allows, how
+// often it may ask. It keeps the audit log of what callers changed.
+//
+// Who the caller is has been found out before, by package door.
+package rights
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+// Why a caller is refused.
+var (
+	// ErrUnknown is for what is not there, or not for this caller: it cannot tell.
+	ErrUnknown = errors.New("there is none that you may see")
+	// ErrRole is for what the caller sees and may not do.
+	ErrRole = errors.New("your role does not allow this")
+	// ErrRate is for a caller who asks too often. It may ask again later.
+	ErrRate = errors.New("too many requests")
+)
+
+// An Instance is a registry by the name that a vendor's API has for it.
+type Instance struct{ ID, Registry string }
+
+// Options are what Rights work with. Journal and Log are required.
+type Options struct {
+	Journal *journal.Journal
+	Log     *zap.Logger
+	// PerSecond is how many requests a caller may send for good, and Burst how many
+	// at once. Defaults 50 and 100.
+	PerSecond float64
+	Burst     int
+}
+
+// Rights are those of all callers. Their methods may be called by many goroutines.
+type Rights struct {
+	options   Options
+	instances atomic.Pointer[[]Instance]
+
+	mu      sync.Mutex
+	budgets map[string]*rate.Limiter // by caller; there are no more than credentials
+}
+
+// New returns rights that know no instance.
+func New(o Options) *Rights {
+	if o.PerSecond <= 0 {
+		o.PerSecond = 50
+	}
+	if o.Burst <= 0 {
+		o.Burst = 100
+	}
+	r := &Rights{options: o, budgets: map[string]*rate.Limiter{}}
+	r.instances.Store(&[]Instance{})
+	return r
+}
+
+// Replace sets the instances. A registry's own name is always one, unless an
+// instance of another registry has it.
+func (r *Rights) Replace(instances []Instance, registries []string) {
+	all := slices.Clone(instances)
+	for _, name := range registries {
+		if !slices.ContainsFunc(instances, func(i Instance) bool { return i.ID == name }) {
+			all = append(all, Instance{ID: name, Registry: name})
+		}
+	}
+	r.instances.Store(&all)
+}
+
+// Registry returns the name of the registry that an API calls id, or ErrUnknown.
+func (r *Rights) Registry(c door.Caller, id string) (string, error) {
+	for _, i := range *r.instances.Load() {
+		if i.ID == id && c.Sees(i.Registry) {
+			return i.Registry, nil
+		}
+	}
+	return "", ErrUnknown
+}
+
+// Instances returns those that the caller sees, each registry once, by the first
+// name that it has.
+func (r *Rights) Instances(c door.Caller) []Instance {
+	var list []Instance
+	for _, i := range *r.instances.Load() {
+		if c.Sees(i.Registry) && !slices.ContainsFunc(list, func(o Instance) bool { return o.Registry == i.Registry }) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// Allow returns ErrRole if the caller has less than the role.
+func Allow(c door.Caller, role door.Role) error {
+	if c.Role < role {
+		return fmt.Errorf("%w: it is %s, and this needs %s", ErrRole, c.Role, role)
+	}
+	return nil
+}
+
+// Admit counts a request of a caller. It returns ErrRate for one too many. It is for
+// [door.Config].
+func (r *Rights) Admit(c door.Caller, _ *http.Request) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	budget := r.budgets[c.Name]
+	if budget == nil {
+		budget = rate.NewLimiter(rate.Limit(r.options.PerSecond), r.options.Burst)
+		r.budgets[c.Name] = budget
+	}
+	if !budget.Allow() {
+		return ErrRate
+	}
+	return nil
+}
+
+// A Change is what a caller wants changed, for the audit log.
+type Change struct {
+	Caller    door.Caller
+	API       string // the dialect
+	Action    string // in the dialect's own word
+	Target    string // what is changed; no secret
+	RequestID string
+}
+
+// Change lets do change something, and writes down before that it will, and after it
+// what came of it. Nothing is changed that cannot be written down.
+func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) error) error {
+	id, err := r.options.Journal.Audit(ctx, journal.AuditEntry{Caller: c.Caller.Name, API: c.API, Action: c.Action, Target: c.Target, RequestID: c.RequestID})
+	if err != nil {
+		return err
+	}
+	err = do(ctx)
+	outcome := "done"
+	if err != nil {
+		outcome = "refused: " + err.Error()
+	}
+	fields := []zap.Field{zap.String("caller", c.Caller.Name), zap.String("api", c.API), zap.String("action", c.Action),
+		zap.String("target", c.Target), zap.String("request", c.RequestID), zap.String("outcome", outcome)}
+	r.options.Log.Info("change", fields...)
+	if auditErr := r.options.Journal.Audited(context.WithoutCancel(ctx), id, outcome); auditErr != nil {
+		// The entry says already who wanted what; the change cannot be undone.
+		r.options.Log.Error("audit log: the outcome was not written", append(fields, zap.Error(auditErr))...)
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+package rights_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+func newRights(t *testing.T, o rights.Options) (*rights.Rights, *journal.Journal) {
+	t.Helper()
+	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	o.Journal, o.Log = j, zap.NewNop()
+	return rights.New(o), j
+}
+
+// TestInstances: a caller reaches what it sees, by each name, and nothing else.
+func TestInstances(t *testing.T) {
+	t.Parallel()
+	r, _ := newRights(t, rights.Options{})
+	r.Replace([]rights.Instance{{"tcr-1", "prod"}, {"8d9b3f5e", "prod"}, {"dev", "prod"}}, []string{"prod", "dev", "test"})
+	all, one := door.Caller{Name: "all", Role: door.Viewer}, door.Caller{Name: "one", Role: door.Admin, Registries: []string{"test"}}
+	for _, c := range []struct {
+		caller   door.Caller
+		id, want string
+	}{
+		{all, "tcr-1", "prod"}, {all, "8d9b3f5e", "prod"}, {all, "prod", "prod"}, {all, "test", "test"},
+		{all, "dev", "prod"}, {all, "other", ""}, {all, "", ""},
+		{one, "test", "test"}, {one, "prod", ""}, {one, "tcr-1", ""}, {door.Caller{}, "prod", ""},
+	} {
+		got, err := r.Registry(c.caller, c.id)
+		if got != c.want || (c.want == "") != errors.Is(err, rights.ErrUnknown) {
+			t.Errorf("%s asks for %q: %q, %v, want %q", c.caller.Name, c.id, got, err, c.want)
+		}
+	}
+	if d := cmp.Diff([]rights.Instance{{"tcr-1", "prod"}, {"test", "test"}}, r.Instances(all)); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]rights.Instance{{"test", "test"}}, r.Instances(one)); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestAllow: each role may do what those below it may.
+func TestAllow(t *testing.T) {
+	t.Parallel()
+	roles := []door.Role{0, door.Viewer, door.Operator, door.Admin}
+	for _, has := range roles {
+		for _, needs := range roles[1:] {
+			err := rights.Allow(door.Caller{Role: has}, needs)
+			if (err == nil) != (has >= needs) || err != nil && !errors.Is(err, rights.ErrRole) {
+				t.Errorf("%s for what needs %s: %v", has, needs, err)
+			}
+		}
+	}
+}
+
+// TestRate: one caller's requests are not another's.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	r, _ := newRights(t, rights.Options{PerSecond: 1e-9, Burst: 3})
+	for i := range 5 {
+		err := r.Admit(door.Caller{Name: "a"}, nil)
+		if (err == nil) != (i < 3) || err != nil && !errors.Is(err, rights.ErrRate) {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	if err := r.Admit(door.Caller{Name: "b"}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChange: what is changed is written down before, and what came of it after;
+// without that, nothing is changed.
+func TestChange(t *testing.T) {
+	t.Parallel()
+	r, j := newRights(t, rights.Options{})
+	change := rights.Change{Caller: door.Caller{Name: "ci"}, API: "swr", Action: "DeletePolicy", Target: "prod/library", RequestID: "r1"}
+	entries := func() []journal.AuditEntry {
+		t.Helper()
+		list, err := j.AuditEntries(t.Context(), journal.AuditFilter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := r.Change(ctx, change, func(context.Context) error {
+		if list := entries(); len(list) != 1 || list[0].Outcome != "" || list[0].Caller != "ci" || list[0].Target != "prod/library" {
+			t.Errorf("before the change: %+v", list)
+		}
+		cancel() // who asked is gone
+		return nil
+	})
+	if list := entries(); err != nil || list[0].Outcome != "done" {
+		t.Errorf("after the change: %+v, %v", list, err)
+	}
+	no := errors.New("no")
+	if err := r.Change(t.Context(), change, func(context.Context) error { return no }); !errors.Is(err, no) {
+		t.Error(err)
+	}
+	if list := entries(); len(list) != 2 || !strings.HasPrefix(list[0].Outcome, "refused: no") {
+		t.Errorf("%+v", list)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Change(t.Context(), change, func(context.Context) error { t.Error("changed without being written down"); return nil }); err == nil {
+		t.Error("no error")
+	}
+}
