@@ -42,7 +42,11 @@ type Options struct {
 	Grace time.Duration
 	// Observe, when set, is told of each artifact's outcome. It must not block,
 	// nor may the functions below.
-	Observe func(journal.Subtask)
+	Observe func(Outcome)
+	// KeyUsed, when set, is told of each use of a key, by its name, and what came of it.
+	KeyUsed func(key string, took time.Duration, err error)
+	// Fired, when set, is told of each firing.
+	Fired func(journal.Firing, journal.FireResult)
 	// PushToSigned, when set, is told how long after it was pushed, by the event's
 	// own time, an artifact was signed.
 	PushToSigned func(time.Duration)
@@ -235,6 +239,9 @@ func (e *Engine) fire(ctx context.Context, f journal.Firing) (journal.Execution,
 	x, result, err := e.journal.Fire(ctx, f)
 	if err != nil {
 		return x, fmt.Errorf("firing policy %q: %w", f.Policy, err)
+	}
+	if e.opts.Fired != nil {
+		e.opts.Fired(f, result)
 	}
 	e.log.Info("policy fired", zap.String("policy", f.Policy), zap.String("trigger", string(f.Trigger)),
 		zap.Int64("execution", x.ID), zap.String("result", string(result)))

@@ -142,7 +142,8 @@ func logger(t *testing.T) *zap.Logger {
 	return zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))
 }
 
-func (h *house) observe(s journal.Subtask) {
+func (h *house) observe(o engine.Outcome) {
+	s := o.Subtask
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = append(h.seen, s)

@@ -156,10 +156,8 @@ func (r *run) saveKnown(ctx context.Context) {
 		r.fail(fmt.Errorf("%w: %w", errJournal, err))
 		return
 	}
-	if r.engine.opts.Observe != nil {
-		for _, s := range known {
-			r.engine.opts.Observe(s)
-		}
+	for _, s := range known {
+		r.tell(s, nil)
 	}
 }
 

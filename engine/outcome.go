@@ -10,8 +10,25 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry"
 )
+
+// An Outcome is what became of an artifact under a policy.
+type Outcome struct {
+	journal.Subtask
+	Policy, Key string
+	Formats     []policy.Format
+	// Records are of the signatures that were tried.
+	Records []journal.Record
+}
+
+// tell tells the observer of a subtask that was journaled.
+func (r *run) tell(s journal.Subtask, records []journal.Record) {
+	if r.engine.opts.Observe != nil {
+		r.engine.opts.Observe(Outcome{Subtask: s, Policy: r.policy.Name, Key: r.policy.Key, Formats: r.policy.SignatureFormats(), Records: records})
+	}
+}
 
 // closeRecords gives every record of a claim its end; those that are not
 // Signed by now either failed or turned out not to be needed.
@@ -97,7 +114,7 @@ func (r *run) put(ctx context.Context, s journal.Subtask) {
 func (r *run) found(ctx context.Context, s journal.Subtask, seen sighting) ending {
 	ctx, cancel := saving(ctx)
 	defer cancel()
-	e := r.saved(s, r.engine.journal.Found(ctx, s, seen.found))
+	e := r.saved(s, nil, r.engine.journal.Found(ctx, s, seen.found))
 	e.whole = e.whole && len(seen.found) == seen.wanted
 	return e
 }
@@ -105,11 +122,11 @@ func (r *run) found(ctx context.Context, s journal.Subtask, seen sighting) endin
 func (r *run) end(ctx context.Context, claim *journal.Claim) ending {
 	ctx, cancel := saving(ctx)
 	defer cancel()
-	return r.saved(claim.Subtask, r.engine.journal.End(ctx, claim))
+	return r.saved(claim.Subtask, claim.Records, r.engine.journal.End(ctx, claim))
 }
 
 // saved tells of a subtask that was journaled, with err.
-func (r *run) saved(s journal.Subtask, err error) ending {
+func (r *run) saved(s journal.Subtask, records []journal.Record, err error) ending {
 	if err != nil {
 		r.fail(fmt.Errorf("%w: %w", errJournal, err))
 		s.Status = journal.InProgress
@@ -124,8 +141,6 @@ func (r *run) saved(s journal.Subtask, err error) ending {
 	default:
 		log.Debug("artifact needs no signature")
 	}
-	if r.engine.opts.Observe != nil {
-		r.engine.opts.Observe(s)
-	}
+	r.tell(s, records)
 	return ending{Subtask: s, whole: s.Status == journal.Succeed}
 }

@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/sealwright/sealwright/engine/budget"
+	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 )
@@ -75,6 +78,21 @@ func (e *Engine) Registry(name string) (registry.Registry, bool) {
 	}
 	return place.registry, true
 }
+
+// Budgets returns how the budget of each registry of the current setup stands, but
+// for those in directories, which have none.
+func (e *Engine) Budgets() map[string]budget.State {
+	out := make(map[string]budget.State)
+	for name, place := range e.setup.Load().places {
+		if b, ok := place.registry.(registry.Budgeted); ok {
+			out[name] = b.Budget()
+		}
+	}
+	return out
+}
+
+// Depth returns how much work there is in each lane, of all replicas.
+func (e *Engine) Depth(ctx context.Context) ([]journal.LaneDepth, error) { return e.journal.Depth(ctx) }
 
 // Requests returns how many requests were sent so far to each registry of the
 // current setup.

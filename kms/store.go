@@ -262,6 +262,9 @@ func kindOfStatus(status int) error {
 // what came of it ("ok", "throttled", "unavailable", "denied", "failed").
 func (s *Store) Requests() map[Request]int64 { return s.tally.counts() }
 
+// Budget returns how the store's budget stands.
+func (s *Store) Budget() budget.State { return s.budget.State() }
+
 // A Request is a kind of call to a key store.
 type Request struct{ Operation, Outcome string }
 

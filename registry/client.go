@@ -85,6 +85,9 @@ func (c *Client) Host() string { return c.said }
 // Requests returns how many requests were sent so far.
 func (c *Client) Requests() Counters { return c.transport.tally.snapshot() }
 
+// Budget returns how the budget of the registry's host stands.
+func (c *Client) Budget() budget.State { return c.transport.budget.State() }
+
 // Reach implements Registry: a registry that wants a login first has answered.
 func (c *Client) Reach(ctx context.Context) error {
 	resp, err := c.send(ctx, call{method: http.MethodGet, url: c.url("/v2/", nil), limit: maxTokenBody}, &session{})

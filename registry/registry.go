@@ -9,6 +9,8 @@ import (
 	"iter"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine/budget"
 )
 
 // A Descriptor names content by digest.
@@ -104,6 +106,12 @@ type Registry interface {
 	// Reach asks whether the registry answers at all, with one request and without
 	// a login: nil if it does, whatever it says.
 	Reach(ctx context.Context) error
+}
+
+// Budgeted is a Registry that has a budget; one in a directory has none.
+type Budgeted interface {
+	// Budget returns how it stands.
+	Budget() budget.State
 }
 
 // MaxManifest is the largest manifest that is read, in bytes: the size the

@@ -9,6 +9,8 @@ import (
 var (
 	storeRequests = prometheus.NewDesc("sealwright_key_store_requests_total",
 		"Calls to the key store, by operation and outcome.", []string{"store", "operation", "outcome"}, nil)
+	storeBudget = prometheus.NewDesc("sealwright_key_store_budget_requests_per_second",
+		"What the key store may be asked: as configured, and as its throttling left it now.", []string{"store", "rate"}, nil)
 	witnessRequests = prometheus.NewDesc("sealwright_witness_requests_total",
 		"Requests sent to a timestamp authority or transparency log; status is 0 when there was no answer.", []string{"url", "method", "status"}, nil)
 )
@@ -16,6 +18,7 @@ var (
 // Describe implements prometheus.Collector.
 func (o *opener) Describe(ch chan<- *prometheus.Desc) {
 	ch <- storeRequests
+	ch <- storeBudget
 	ch <- witnessRequests
 }
 
@@ -28,6 +31,9 @@ func (o *opener) Collect(ch chan<- prometheus.Metric) {
 		if s.store == nil {
 			continue
 		}
+		b := s.store.Budget()
+		ch <- prometheus.MustNewConstMetric(storeBudget, prometheus.GaugeValue, b.Configured, s.config.Name, "configured")
+		ch <- prometheus.MustNewConstMetric(storeBudget, prometheus.GaugeValue, b.Current, s.config.Name, "current")
 		for r, n := range s.store.Requests() {
 			ch <- prometheus.MustNewConstMetric(storeRequests, prometheus.CounterValue, float64(n), s.config.Name, r.Operation, r.Outcome)
 		}

@@ -107,7 +107,8 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	if err != nil {
 		return usageError{err}
 	}
-	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal")})
+	metrics := control.NewMetrics()
+	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal"), Ended: metrics.Ended})
 	if err != nil {
 		return errors.Join(err, setup.Close())
 	}
@@ -119,13 +120,13 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	if err != nil {
 		return errors.Join(err, setup.Close())
 	}
-	d := &service{app: a, log: log, door: nobody, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: control.NewMetrics()}
+	d := &service{app: a, log: log, door: nobody, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics}
 	if err := d.admit(cfg); err != nil {
 		return errors.Join(usageError{err}, setup.Close())
 	}
 	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
-		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost})
+		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired})
 	if err := d.engine.Sync(ctx); err != nil {
 		if errors.Is(err, engine.ErrNameTaken) {
 			err = usageError{err}
@@ -177,7 +178,10 @@ func (d *service) doubt(ctx context.Context, names []string) error {
 	return nil
 }
 
-func (d *service) observe(s journal.Subtask) { d.progress.add(s.Status == journal.Failed) }
+func (d *service) observe(o engine.Outcome) {
+	d.progress.add(o.Status == journal.Failed)
+	d.metrics.Outcome(o)
+}
 
 // signals delivers what the daemon listens to until the returned stop is called.
 func signals() (<-chan os.Signal, func()) {

@@ -40,7 +40,8 @@ type Budget struct {
 	updated    time.Time // of rate and tokens
 	cut        time.Time // when the rate was last halved
 	paused     time.Time // nothing is sent before
-	free       int       // places for requests under way
+	places     int       // for requests under way
+	free       int       // of them
 	queues     [2]list.List
 	passed     int // live requests let through before one of the backlog that waited
 	timer      *time.Timer
@@ -72,6 +73,7 @@ func New(limits Limits) *Budget {
 		rate:       limits.RequestsPerSecond,
 		tokens:     burst,
 		updated:    time.Now(),
+		places:     limits.Concurrency,
 		free:       limits.Concurrency,
 	}
 }
@@ -109,6 +111,26 @@ func (b *Budget) Acquire(ctx context.Context) error {
 		queue.Remove(place)
 	}
 	return ctx.Err()
+}
+
+// A State is how a budget stands.
+type State struct {
+	// Configured and Current are requests a second: what is allowed, and what the
+	// server's throttling left of it.
+	Configured, Current float64
+	// UnderWay are requests that were sent and not answered yet.
+	UnderWay int
+	// Waiting are callers whose turn has not come, by lane.
+	Waiting map[Lane]int
+}
+
+// State returns how the budget stands now.
+func (b *Budget) State() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.advance(time.Now())
+	return State{Configured: b.configured, Current: b.rate, UnderWay: b.places - b.free,
+		Waiting: map[Lane]int{Live: b.queues[Live].Len(), Backlog: b.queues[Backlog].Len()}}
 }
 
 // Release ends a request under way.

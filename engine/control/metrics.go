@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/budget"
+	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/registry/event"
 )
 
@@ -17,7 +20,10 @@ import (
 // methods may be called on nil, and then count nothing.
 type Metrics struct {
 	deliveries, pushes, lost *prometheus.CounterVec
+	fired, ended             *prometheus.CounterVec
+	artifacts, signatures    *prometheus.CounterVec
 	pushToSigned             prometheus.Histogram
+	keyUses                  *prometheus.HistogramVec
 }
 
 // NewMetrics returns Metrics with nothing counted.
@@ -31,6 +37,17 @@ func NewMetrics() *Metrics {
 			"Events by what became of them: new, known and uncovered count pushes, once for each policy; the rest were no push of an artifact.", "registry", "result"),
 		lost: counter("sealwright_signatures_lost_total",
 			"Artifacts whose signatures were verified before and are not in the registry any more, each time that is found.", "policy"),
+		fired: counter("sealwright_policy_firings_total",
+			"Firings of policies, by what became of them: created an execution, joined one that waits (coalesced), or were fired before (duplicate).",
+			"policy", "trigger", "result"),
+		ended: counter("sealwright_executions_total", "Executions that this process ended, by how they ended.", "policy", "trigger", "status", "reason"),
+		artifacts: counter("sealwright_artifacts_total",
+			"Artifacts that were looked at under a policy (subtasks), by what became of them.", "policy", "key", "format", "result", "reason"),
+		signatures: counter("sealwright_signatures_total",
+			"Signatures that were tried: result signed means read back and verified.", "policy", "key", "format", "result", "reason"),
+		keyUses: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sealwright_key_use_seconds",
+			Help:    "Time of each use of a key, refused ones included.",
+			Buckets: []float64{.0001, .001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"key", "result"}),
 		pushToSigned: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "sealwright_push_to_signed_seconds",
 			Help:    "Time from a push, by the event's own clock, until the artifact was signed, read back and verified.",
 			Buckets: []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 21600, 86400}}),
@@ -42,6 +59,37 @@ func (m *Metrics) PushToSigned(took time.Duration) { m.pushToSigned.Observe(took
 
 // Lost counts an artifact of a policy whose signature was lost.
 func (m *Metrics) Lost(policy string) { m.lost.WithLabelValues(policy).Inc() }
+
+// Fired counts a firing.
+func (m *Metrics) Fired(f journal.Firing, result journal.FireResult) {
+	m.fired.WithLabelValues(f.Policy, string(f.Trigger), string(result)).Inc()
+}
+
+// Ended counts an execution that ended.
+func (m *Metrics) Ended(x journal.Execution) {
+	m.ended.WithLabelValues(x.Policy, string(x.Trigger), string(x.Status), x.Reason).Inc()
+}
+
+// KeyUsed notes a use of a key.
+func (m *Metrics) KeyUsed(key string, took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	m.keyUses.WithLabelValues(key, result).Observe(took.Seconds())
+}
+
+// Outcome counts what became of an artifact.
+func (m *Metrics) Outcome(o engine.Outcome) {
+	formats := make([]string, len(o.Formats))
+	for i, f := range o.Formats {
+		formats[i] = string(f)
+	}
+	m.artifacts.WithLabelValues(o.Policy, o.Key, strings.Join(formats, ","), string(o.Status), o.Reason).Inc()
+	for _, r := range o.Records {
+		m.signatures.WithLabelValues(r.Policy, r.Key, string(r.Format), string(r.State), r.Reason).Inc()
+	}
+}
 
 func (m *Metrics) delivered(registry, result string) {
 	if m != nil {
@@ -76,7 +124,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.deliveries, m.pushes, m.lost, m.pushToSigned}
+	return []prometheus.Collector{m.deliveries, m.pushes, m.lost, m.fired, m.ended, m.artifacts, m.signatures, m.keyUses, m.pushToSigned}
 }
 
 // metrics returns the handler of Prometheus metrics: those of the engine, the
@@ -96,6 +144,16 @@ var (
 	registryRequests = prometheus.NewDesc("sealwright_registry_requests_total",
 		"Requests sent to the registry, its token server and its storage; status is \"error\" when there was no answer.",
 		[]string{"registry", "method", "status"}, nil)
+	budgetRate = prometheus.NewDesc("sealwright_registry_budget_requests_per_second",
+		"What the registry may be asked: as configured, and as its throttling left it now.", []string{"registry", "rate"}, nil)
+	budgetUnderWay = prometheus.NewDesc("sealwright_registry_budget_requests_under_way",
+		"Requests to the registry that were sent and not answered yet.", []string{"registry"}, nil)
+	budgetWaiting = prometheus.NewDesc("sealwright_registry_budget_requests_waiting",
+		"Requests to the registry that wait for their turn.", []string{"registry", "lane"}, nil)
+	laneRepositories = prometheus.NewDesc("sealwright_lane_repositories",
+		"Repositories that wait for a worker, or that one is at, of all replicas.", []string{"lane", "state"}, nil)
+	laneOldest = prometheus.NewDesc("sealwright_lane_oldest_timestamp_seconds",
+		"When the first of the repositories that wait came, in Unix time; absent if none waits.", []string{"lane"}, nil)
 	inboxPushes = prometheus.NewDesc("sealwright_inbox_pushes",
 		"Pushes that were received and are not dealt with yet.", nil, nil)
 	inboxOldest = prometheus.NewDesc("sealwright_inbox_oldest_timestamp_seconds",
@@ -114,6 +172,11 @@ func (m engineMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- keyUsable
 	ch <- certificateExpiry
 	ch <- registryRequests
+	ch <- budgetRate
+	ch <- budgetUnderWay
+	ch <- budgetWaiting
+	ch <- laneRepositories
+	ch <- laneOldest
 	ch <- inboxPushes
 	ch <- inboxOldest
 }
@@ -140,9 +203,37 @@ func (m engineMetrics) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(inboxOldest, prometheus.GaugeValue, float64(oldest.Unix()))
 		}
 	}
+	m.lanes(ctx, ch)
+	for name, b := range m.engine.Budgets() {
+		gauge(ch, budgetRate, b.Configured, name, "configured")
+		gauge(ch, budgetRate, b.Current, name, "current")
+		gauge(ch, budgetUnderWay, float64(b.UnderWay), name)
+		gauge(ch, budgetWaiting, float64(b.Waiting[budget.Live]), name, "live")
+		gauge(ch, budgetWaiting, float64(b.Waiting[budget.Backlog]), name, "backlog")
+	}
 	for name, counters := range m.engine.Requests() {
 		for request, n := range counters {
 			ch <- prometheus.MustNewConstMetric(registryRequests, prometheus.CounterValue, float64(n), name, request.Method, request.Status)
 		}
 	}
+}
+
+// lanes tells how much work there is.
+func (m engineMetrics) lanes(ctx context.Context, ch chan<- prometheus.Metric) {
+	depths, err := m.engine.Depth(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(laneRepositories, err)
+		return
+	}
+	for _, d := range depths {
+		gauge(ch, laneRepositories, float64(d.Waiting), string(d.Lane), "waiting")
+		gauge(ch, laneRepositories, float64(d.Working), string(d.Lane), "working")
+		if !d.Oldest.IsZero() {
+			gauge(ch, laneOldest, float64(d.Oldest.Unix()), string(d.Lane))
+		}
+	}
+}
+
+func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }

@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/journal/journaltest"
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // databases opens an empty journal on each database.
@@ -250,6 +253,72 @@ func TestSweepBetweenTwoTimes(t *testing.T) {
 			wantCount(t, j, `SELECT COUNT(*) FROM records WHERE reason = 'interrupted'`, claims)
 		})
 	}
+}
+
+// TestEndedIsTold: of each execution once, whichever way it ends.
+func TestEndedIsTold(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]func(testing.TB) string{
+		"sqlite": journaltest.SQLiteJournal, "postgres": journaltest.PostgresJournal,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			ended := map[string]int{}
+			j := openTest(t, journal.Options{State: state(t), Log: zap.NewNop(), Ended: func(e journal.Execution) {
+				mu.Lock()
+				defer mu.Unlock()
+				ended[fmt.Sprint(e.Policy, " ", e.Status, " ", e.Reason, " ", !e.FinishedAt.IsZero())]++
+			}})
+			_, task := firedTask(t, j, "by its tasks")
+			cut, _ := firedTask(t, j, "by hand")
+			firedTask(t, j, "not at all")
+			for range 2 {
+				err := errors.Join(j.EndWalk(t.Context(), task.ExecutionID), j.EndTask(t.Context(), task.ID, journal.Succeed, "", ""),
+					j.EndExecution(t.Context(), cut.ID, journal.Stopped, "policy_gone", ""))
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := map[string]int{"by its tasks Succeed  true": 1, "by hand Stopped policy_gone true": 1}
+			if d := cmp.Diff(want, ended); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// TestDepth: what waits, and since when, and what is worked on, by lane; what sleeps
+// does not wait.
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, j *journal.Journal) {
+		before := time.Now().Add(-time.Minute)
+		_, task := firedTask(t, j, "p")
+		e, _, err := j.Fire(t.Context(), journal.Firing{Policy: "q", Lane: journal.Backlog})
+		if err == nil {
+			err = j.AddTasks(t.Context(), e.ID, []string{"a", "b", "c"})
+		}
+		if err == nil {
+			_, _, err = j.StartTask(t.Context(), task.ID)
+		}
+		push := journal.Firing{Policy: "r", Registry: "prod", Trigger: policy.EventBased, Lane: journal.Pushes}
+		if err == nil {
+			_, err = j.Deliver(t.Context(), push, []journal.Push{{Repository: "sleeps", Due: time.Now().Add(time.Hour)}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := j.Depth(t.Context())
+		if err != nil || len(got) != 3 || got[2].Oldest.Before(before) || got[2].Oldest.After(time.Now().Add(time.Minute)) {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		got[2].Oldest = time.Time{}
+		want := []journal.LaneDepth{{Lane: journal.Pushes}, {Lane: journal.Live, Working: 1}, {Lane: journal.Backlog, Waiting: 3}}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+	})
 }
 
 // TestPanicIsLogged: with its stack, under a constant message.

@@ -33,13 +33,13 @@ const tasksPerInsert = 200
 // AddTasks adds a task, and its job, for each repository that has none in this
 // execution yet. It returns ErrEnded if the execution has ended.
 func (j *Journal) AddTasks(ctx context.Context, executionID int64, repositories []string) error {
-	err := j.writeExecution(ctx, executionID, func(ctx context.Context, q querier, e Execution) error {
+	err := j.writeExecution(ctx, executionID, func(ctx context.Context, q querier, e *Execution) error {
 		if e.Status.Final() {
 			return ErrEnded
 		}
 		for rest := repositories; len(rest) > 0; {
 			n := min(len(rest), tasksPerInsert)
-			if err := j.addTasks(ctx, q, e, rest[:n]); err != nil {
+			if err := j.addTasks(ctx, q, *e, rest[:n]); err != nil {
 				return err
 			}
 			rest = rest[n:]
@@ -78,7 +78,7 @@ func (j *Journal) addTasks(ctx context.Context, q querier, e Execution, reposito
 // EndWalk says that all repositories of the execution are known. If their tasks
 // have ended already, so does the execution.
 func (j *Journal) EndWalk(ctx context.Context, executionID int64) error {
-	err := j.writeExecution(ctx, executionID, func(ctx context.Context, q querier, e Execution) error {
+	err := j.writeExecution(ctx, executionID, func(ctx context.Context, q querier, e *Execution) error {
 		if e.Status.Final() {
 			return nil
 		}
@@ -100,7 +100,7 @@ func (j *Journal) EndExecution(ctx context.Context, executionID int64, s Status,
 	if !s.Final() {
 		return fmt.Errorf("ending execution %d: status %q is not final", executionID, s)
 	}
-	err := j.writeExecution(ctx, executionID, func(ctx context.Context, q querier, e Execution) error {
+	err := j.writeExecution(ctx, executionID, func(ctx context.Context, q querier, e *Execution) error {
 		if e.Status.Final() {
 			return nil
 		}
@@ -123,12 +123,14 @@ func (j *Journal) EndExecution(ctx context.Context, executionID int64, s Status,
 
 // writeExecution runs a part with an execution that no other transaction starts
 // or ends until it commits.
-func (j *Journal) writeExecution(ctx context.Context, id int64, run func(context.Context, querier, Execution) error) error {
+func (j *Journal) writeExecution(ctx context.Context, id int64, run func(context.Context, querier, *Execution) error) error {
 	var name string
 	if err := j.store.reader().queryRow(ctx, `SELECT policy FROM executions WHERE id = $1`, id).Scan(&name); err != nil {
 		return notFound(err)
 	}
-	return j.write(ctx, policyKey(name), func(ctx context.Context, q querier) error {
+	var ended *Execution
+	err := j.write(ctx, policyKey(name), func(ctx context.Context, q querier) error {
+		ended = nil
 		if _, err := lockPolicy(ctx, q, name); err != nil {
 			return err
 		}
@@ -136,8 +138,17 @@ func (j *Journal) writeExecution(ctx context.Context, id int64, run func(context
 		if err != nil {
 			return notFound(err)
 		}
-		return run(ctx, q, e)
+		had := e.Status.Final()
+		err = run(ctx, q, &e)
+		if !had && e.Status.Final() {
+			ended = &e
+		}
+		return err
 	})
+	if err == nil && ended != nil {
+		j.ended(*ended)
+	}
+	return err
 }
 
 // outcome is how something ended.
@@ -152,7 +163,7 @@ func artifactsFailed(n int64) outcome {
 }
 
 // endIfDone ends an execution when its walk and all its tasks have ended.
-func (j *Journal) endIfDone(ctx context.Context, q querier, e Execution) error {
+func (j *Journal) endIfDone(ctx context.Context, q querier, e *Execution) error {
 	var walked, open int64
 	err := q.queryRow(ctx, `SELECT walked, (SELECT COUNT(*) FROM tasks
 		WHERE execution_id = $1 AND status IN ('Initialized', 'Pending', 'InProgress'))
@@ -190,15 +201,18 @@ func outcomeOf(ctx context.Context, q querier, id int64) (outcome, error) {
 	return outcome{status: Succeed}, nil
 }
 
-// finish ends an execution, stores its counts, and starts the one that waits.
-func (j *Journal) finish(ctx context.Context, q querier, e Execution, o outcome) error {
+// finish ends an execution, also e, stores its counts, and starts the one that
+// waits.
+func (j *Journal) finish(ctx context.Context, q querier, e *Execution, o outcome) error {
+	now := j.now()
 	_, err := q.exec(ctx, `UPDATE executions SET status = $2, reason = $3, detail = $4, finished_at = $5 WHERE id = $1`,
-		e.ID, o.status, o.reason, o.detail, micros(j.now()))
+		e.ID, o.status, o.reason, o.detail, micros(now))
 	if err != nil {
 		return err
 	}
 	if err := storeCounts(ctx, q, e.ID); err != nil {
 		return err
 	}
+	e.Status, e.Reason, e.Detail, e.FinishedAt = o.status, o.reason, o.detail, fromMicros(micros(now))
 	return j.promote(ctx, q, e.Policy)
 }

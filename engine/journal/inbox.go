@@ -211,7 +211,7 @@ type Settled struct {
 func (j *Journal) Settle(ctx context.Context, taskID int64, settled []Settled) (next time.Time, err error) {
 	t, err := taskByID(ctx, j.store.reader(), taskID)
 	if err == nil {
-		err = j.writeExecution(ctx, t.ExecutionID, func(ctx context.Context, q querier, e Execution) error {
+		err = j.writeExecution(ctx, t.ExecutionID, func(ctx context.Context, q querier, e *Execution) error {
 			next, err = j.settle(ctx, q, e, taskID, settled)
 			return err
 		})
@@ -222,7 +222,7 @@ func (j *Journal) Settle(ctx context.Context, taskID int64, settled []Settled) (
 	return next, nil
 }
 
-func (j *Journal) settle(ctx context.Context, q querier, e Execution, taskID int64, settled []Settled) (time.Time, error) {
+func (j *Journal) settle(ctx context.Context, q querier, e *Execution, taskID int64, settled []Settled) (time.Time, error) {
 	for _, s := range settled {
 		var err error
 		if s.Again.IsZero() {

@@ -26,6 +26,9 @@ type Options struct {
 	// Now is the clock of everything but the job queue, which runs on the
 	// real one. Nil means time.Now.
 	Now func() time.Time
+	// Ended, when set, is told of each execution that this process ended. It must not
+	// block.
+	Ended func(Execution)
 	// Owner names this process in claims. Empty means host:pid:random.
 	Owner string
 }
@@ -39,6 +42,7 @@ type Journal struct {
 	lock   *dirLock // of the embedded database
 	log    *zap.Logger
 	now    func() time.Time
+	ended  func(Execution)
 	owner  string
 
 	mu      sync.Mutex // guards running
@@ -102,12 +106,15 @@ func nonNil[S interface {
 }
 
 func newJournal(o Options) *Journal {
-	j := &Journal{log: o.Log, now: o.Now, owner: o.Owner}
+	j := &Journal{log: o.Log, now: o.Now, ended: o.Ended, owner: o.Owner}
 	if j.log == nil {
 		j.log = zap.NewNop()
 	}
 	if j.now == nil {
 		j.now = time.Now
+	}
+	if j.ended == nil {
+		j.ended = func(Execution) {}
 	}
 	if j.owner == "" {
 		host, err := os.Hostname()

@@ -66,7 +66,7 @@ func (j *Journal) EndTask(ctx context.Context, taskID int64, s Status, reason, d
 	}
 	t, err := taskByID(ctx, j.store.reader(), taskID)
 	if err == nil {
-		err = j.writeExecution(ctx, t.ExecutionID, func(ctx context.Context, q querier, e Execution) error {
+		err = j.writeExecution(ctx, t.ExecutionID, func(ctx context.Context, q querier, e *Execution) error {
 			return j.endTask(ctx, q, e, taskID, outcome{s, reason, detail})
 		})
 	}
@@ -76,7 +76,7 @@ func (j *Journal) EndTask(ctx context.Context, taskID int64, s Status, reason, d
 	return nil
 }
 
-func (j *Journal) endTask(ctx context.Context, q querier, e Execution, taskID int64, o outcome) error {
+func (j *Journal) endTask(ctx context.Context, q querier, e *Execution, taskID int64, o outcome) error {
 	now := micros(j.now())
 	if o.status == Succeed {
 		failed, err := scanID(q.queryRow(ctx, `SELECT COUNT(*) FROM subtasks WHERE task_id = $1 AND status = 'Failed'`, taskID))

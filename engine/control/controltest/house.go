@@ -70,6 +70,16 @@ type Options struct {
 	Rights rights.Options
 	// Clock is the door's.
 	Clock func() time.Time
+	// Metrics, if there are any, count what the engine does.
+	Metrics Metrics
+}
+
+// Metrics are what an engine and its journal tell of what they do.
+type Metrics interface {
+	Outcome(engine.Outcome)
+	Fired(journal.Firing, journal.FireResult)
+	Ended(journal.Execution)
+	KeyUsed(key string, took time.Duration, err error)
 }
 
 // New builds a house and starts its engine.
@@ -93,10 +103,15 @@ func New(t *testing.T, o Options) *House {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Journal, err = journal.Open(t.Context(), journal.Options{State: h.State}); err != nil {
+	keep, options := journal.Options{State: h.State}, engine.Options{Setup: setup, Deadline: 20 * time.Second}
+	if m := o.Metrics; m != nil {
+		keep.Ended, options.Observe, options.Fired, options.KeyUsed = m.Ended, m.Outcome, m.Fired, m.KeyUsed
+	}
+	if h.Journal, err = journal.Open(t.Context(), keep); err != nil {
 		t.Fatal(err)
 	}
-	h.Engine = engine.New(engine.Options{Journal: h.Journal, Setup: setup, Deadline: 20 * time.Second})
+	options.Journal = h.Journal
+	h.Engine = engine.New(options)
 	if err := h.Engine.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
