@@ -1,7 +1,15 @@
 package configs
 
 import (
+	"regexp"
 	"strings"
+
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+var (
+	accessKeyRE = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	ociKeyIDRE  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}/[A-Za-z0-9._-]{1,255}/[0-9a-f]{2}(?::[0-9a-f]{2}){15}$`)
 )
 
 func (v *validator) instances() {
@@ -13,9 +21,12 @@ func (v *validator) instances() {
 		}
 		v.required(at, "registry", x.Registry, "the name of a registry")
 		v.reference(at, "registry", x.Registry, v.registryNames)
+		if x.ID != x.Registry && v.registryNames.set[x.ID] {
+			v.add(at, "id", quote(x.ID)+" is the name of another registry", "an id that no registry has as its name")
+		}
 	}
-	if len(v.config.Instances) > 0 {
-		v.add(v.config.root, "instances", notInBuild, "no instances")
+	if len(v.config.Instances) > 0 && v.config.Listen == "" {
+		v.add(v.config.root, "instances", "does nothing without listen", "no instances, or listen: HOST:PORT")
 	}
 }
 
@@ -38,6 +49,11 @@ func (v *validator) access() {
 			v.required(at.item("registries", j), "", name, "the name of a registry")
 			v.reference(at.item("registries", j), "", name, v.registryNames)
 		}
+		for j, name := range a.Namespaces {
+			if !policy.ValidNamespace(name) {
+				v.add(at.item("namespaces", j), "", quote(name)+" is not allowed", policy.NamespaceAllowed)
+			}
+		}
 	}
 	if len(v.config.Access) > 0 && v.config.Listen == "" {
 		v.add(v.config.root, "access", "does nothing without listen", "no access, or listen: HOST:PORT")
@@ -58,8 +74,14 @@ func (v *validator) credential(at place, a *Access) {
 	}
 	switch list := strings.Join(given, " and "); list {
 	case "token_file":
-	case "access_key and secret_key_file", "oci_key_id and public_key_file":
-		v.add(at, given[0], notInBuild, "token_file")
+	case "access_key and secret_key_file":
+		if !accessKeyRE.MatchString(a.AccessKey) {
+			v.add(at, "access_key", quote(a.AccessKey)+" is not allowed", "1 to 128 letters, digits, '.', '_' and '-'")
+		}
+	case "oci_key_id and public_key_file":
+		if !ociKeyIDRE.MatchString(a.OCIKeyID) {
+			v.add(at, "oci_key_id", quote(a.OCIKeyID)+" is not allowed", "TENANCY/USER/FINGERPRINT, the fingerprint as 16 pairs of hexadecimal digits with ':' between them")
+		}
 	case "":
 		v.add(at, "", "has no credential", allowed)
 	default:

@@ -61,7 +61,10 @@ func (c *Config) CheckFiles() error {
 		}
 	}
 	for i, a := range c.Access {
-		check(c.root.item("access", i), "token_file", secretProblem(a.TokenFile), privateFileAllowed)
+		at := c.root.item("access", i)
+		check(at, "token_file", secretProblem(a.TokenFile), privateFileAllowed)
+		check(at, "secret_key_file", secretProblem(a.SecretKeyFile), privateFileAllowed)
+		check(at, "public_key_file", fileProblem(a.PublicKeyFile), "a PEM public key")
 	}
 	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
 	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)

@@ -221,7 +221,8 @@ type Access struct {
 	SecretKeyFile string `yaml:"secret_key_file,omitempty"`
 	// OCIKeyID is TENANCY/USER/FINGERPRINT; it needs PublicKeyFile.
 	OCIKeyID string `yaml:"oci_key_id,omitempty"`
-	// PublicKeyFile is the path of the caller's PEM public key.
+	// PublicKeyFile is the path of the caller's PEM public key, RSA of at least 2048
+	// bits.
 	PublicKeyFile string `yaml:"public_key_file,omitempty"`
 	// TokenFile is the path of a file that holds a bearer token of at least 32
 	// characters.
@@ -229,6 +230,9 @@ type Access struct {
 	// Registries are the names of the registries that the caller sees. Empty
 	// means all.
 	Registries []string `yaml:"registries,omitempty"`
+	// Namespaces are those that the caller sees in these registries, with what is
+	// below them. Empty means all.
+	Namespaces []string `yaml:"namespaces,omitempty"`
 }
 
 // Role is what a caller of the HTTP API may do.

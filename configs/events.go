@@ -183,8 +183,11 @@ func (v *validator) listen(address string) {
 	case err != nil || !validPort(port) || host != "" && !validHostname(host):
 		v.add(v.config.root, "listen", quote(address)+" is not an address", allowed)
 	case !loopbackAddress(address) && v.config.TLS == (TLS{}):
-		v.add(v.config.root, "listen", quote(address)+" is open to other machines, and without tls the secrets of events could be read on the way",
+		v.add(v.config.root, "listen", quote(address)+" is open to other machines, and without tls the secrets of callers and events could be read on the way",
 			"tls, or a loopback address such as 127.0.0.1:8374")
+	case !loopbackAddress(address) && len(v.config.Access) == 0 && !slices.ContainsFunc(v.config.Registries, func(r Registry) bool { return !r.Events.IsZero() }):
+		v.add(v.config.root, "listen", quote(address)+" is open to other machines, and nobody has a credential for it",
+			"access, events of a registry, or a loopback address such as 127.0.0.1:8374")
 	}
 }
 

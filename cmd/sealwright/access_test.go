@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,6 +30,17 @@ func listening(t *testing.T, access string) (h *house, url string) {
 		if err := os.WriteFile(h.path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(h.path("oci.pem"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	h.access(address, access)
 	return h, "http://" + address
@@ -113,6 +128,8 @@ func TestMetricsAtListen(t *testing.T) {
 	}
 }
 
+const wrongFingerprint = "00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff"
+
 // TestAccessThatIsNone: tokens that may be guessed, or are those of two callers,
 // are refused at the start.
 func TestAccessThatIsNone(t *testing.T) {
@@ -120,7 +137,9 @@ func TestAccessThatIsNone(t *testing.T) {
 		`[{name: prometheus, role: viewer, token_file: short.token}]`:                                           "short.token: has 8 bytes, want 32 to 4096",
 		`[{name: a, role: viewer, token_file: scrape.token}, {name: b, role: admin, token_file: scrape.token}]`: `credential "b": credential "a" has the same token`,
 		`[{name: a, role: viewer, token_file: gone.token}]`:                                                     "gone.token does not exist",
-		`[{name: a, role: viewer, access_key: AK, secret_key_file: scrape.token}]`:                              "access[0].access_key: is not in this build",
+		`[{name: a, role: viewer, access_key: AK, secret_key_file: short.token}]`:                               "short.token: has 8 bytes, want 32 to 4096",
+		`[{name: a, role: viewer, oci_key_id: "t/u/` + wrongFingerprint + `", public_key_file: scrape.token}]`:  "is no PEM block PUBLIC KEY",
+		`[{name: a, role: viewer, oci_key_id: "t/u/` + wrongFingerprint + `", public_key_file: oci.pem}]`:       "which is not that of oci_key_id",
 	} {
 		h, _ := listening(t, access)
 		if _, stderr := h.run(exitUsage, "run"); !strings.Contains(stderr, said) || strings.Contains(stderr, "guess me") {

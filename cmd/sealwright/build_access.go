@@ -2,38 +2,109 @@ package main
 
 import (
 	"bytes"
+	"crypto/md5" //nolint:gosec // Oracle's fingerprint of a key, which proves nothing here
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
-// minToken is how long a token is at least, in bytes: what is shorter may be guessed.
-const minToken = 32
+// How long a token and the secret of an access key are at least, in bytes: what is
+// shorter may be guessed. Vendors make secrets of 32 and 40.
+const (
+	minToken     = 32
+	minSecretKey = 32
+)
 
 // roles are what the door calls the configuration's roles.
 var roles = map[configs.Role]door.Role{configs.Viewer: door.Viewer, configs.Operator: door.Operator, configs.Admin: door.Admin}
 
-// callers returns who may ask at listen. White space around a token does not count.
+// callers returns who may ask at listen.
 func callers(cfg *configs.Config) ([]door.Credential, error) {
 	var list []door.Credential
 	var errs []error
 	for _, a := range cfg.Access {
-		raw, err := os.ReadFile(a.TokenFile)
-		token := bytes.TrimSpace(raw)
-		if err == nil && (len(token) < minToken || len(token) > maxSecret) {
-			err = fmt.Errorf("%s: has %d bytes, want %d to %d, like those of openssl rand -hex 32", a.TokenFile, len(token), minToken, maxSecret)
-		}
+		c, err := caller(a)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("access %q: token_file: %w", a.Name, err))
+			errs = append(errs, fmt.Errorf("access %q: %w", a.Name, err))
 			continue
 		}
-		list = append(list, door.Credential{Name: a.Name, Role: roles[a.Role], Registries: a.Registries, TokenSHA256: sha256.Sum256(token)})
+		list = append(list, c)
 	}
 	return list, errors.Join(errs...)
+}
+
+func caller(a configs.Access) (door.Credential, error) {
+	c := door.Credential{Name: a.Name, Role: roles[a.Role], Registries: a.Registries, Namespaces: a.Namespaces}
+	switch {
+	case a.TokenFile != "":
+		token, err := callerSecret(a.TokenFile, minToken)
+		if err != nil {
+			return c, fmt.Errorf("token_file: %w", err)
+		}
+		c.TokenSHA256 = sha256.Sum256(token)
+	case a.AccessKey != "":
+		secret, err := callerSecret(a.SecretKeyFile, minSecretKey)
+		if err != nil {
+			return c, fmt.Errorf("secret_key_file: %w", err)
+		}
+		c.AccessKey, c.Secret = a.AccessKey, secret
+	case a.OCIKeyID != "":
+		public, err := ociPublicKey(a.PublicKeyFile, a.OCIKeyID)
+		if err != nil {
+			return c, fmt.Errorf("public_key_file: %s: %w", a.PublicKeyFile, err)
+		}
+		c.OCIKeyID, c.OCIPublicKey = a.OCIKeyID, public
+	}
+	return c, nil
+}
+
+// callerSecret reads a secret. White space around it does not count.
+func callerSecret(path string, least int) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	secret := bytes.TrimSpace(raw)
+	if len(secret) < least || len(secret) > maxSecret {
+		return nil, fmt.Errorf("%s: has %d bytes, want %d to %d, like those of openssl rand -hex 32", path, len(secret), least, maxSecret)
+	}
+	return secret, nil
+}
+
+// ociPublicKey reads an RSA public key, which must be the one whose fingerprint the
+// key id ends with.
+func ociPublicKey(path, keyID string) (*rsa.PublicKey, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return nil, errors.New("is no PEM block PUBLIC KEY, like those of openssl rsa -pubout")
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	public, ok := parsed.(*rsa.PublicKey)
+	if !ok {
+		return nil, errors.New("is no RSA key; OCI's API keys are")
+	}
+	sum := md5.Sum(block.Bytes) //nolint:gosec // as above
+	fingerprint := strings.TrimSuffix(strings.ReplaceAll(fmt.Sprintf("% x", sum), " ", ":"), ":")
+	if !strings.HasSuffix(keyID, "/"+fingerprint) {
+		return nil, fmt.Errorf("has the fingerprint %s, which is not that of oci_key_id", fingerprint)
+	}
+	return public, nil
 }
 
 // admit lets in who may ask by a configuration, and nobody else any more. If it
@@ -46,5 +117,14 @@ func (d *service) admit(cfg *configs.Config) error {
 	if err := d.door.Replace(list); err != nil {
 		return fmt.Errorf("access: %w", err)
 	}
+	instances := make([]rights.Instance, len(cfg.Instances))
+	for i, x := range cfg.Instances {
+		instances[i] = rights.Instance{ID: x.ID, Registry: x.Registry}
+	}
+	registries := make([]string, len(cfg.Registries))
+	for i := range cfg.Registries {
+		registries[i] = cfg.Registries[i].Name
+	}
+	d.rights.Replace(instances, registries)
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 )
@@ -116,11 +117,12 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
 	}
-	nobody, err := door.New(door.Config{})
+	callers := rights.New(rights.Options{Journal: j, Log: log.Named("audit")})
+	nobody, err := door.New(door.Config{Admit: callers.Admit})
 	if err != nil {
 		return errors.Join(err, setup.Close())
 	}
-	d := &service{app: a, log: log, door: nobody, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics}
+	d := &service{app: a, log: log, door: nobody, rights: callers, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics}
 	if err := d.admit(cfg); err != nil {
 		return errors.Join(usageError{err}, setup.Close())
 	}
@@ -160,6 +162,7 @@ type service struct {
 	metrics  *control.Metrics
 	health   *control.Health
 	door     *door.Door
+	rights   *rights.Rights
 	config   *configs.Config // that is in force
 	opening  *opening        // nil: none is under way
 }

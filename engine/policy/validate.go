@@ -45,6 +45,12 @@ const NameAllowed = "1 to 128 letters, digits, '.', '_', '-' and inner blanks, s
 // ValidName reports whether s may name a policy, a registry or a key.
 func ValidName(s string) bool { return nameRE.MatchString(s) }
 
+// NamespaceAllowed says what a namespace may be.
+const NamespaceAllowed = "a repository name prefix without leading or trailing '/': lower-case letters, digits, single '.', '_', '-' and '/' between them"
+
+// ValidNamespace reports whether s may be a namespace.
+func ValidNamespace(s string) bool { return namespaceRE.MatchString(s) }
+
 // Validate returns everything that is wrong with the policy by itself, in the
 // order of its fields; whether its registry and key exist is the configuration's
 // to say. Nil means the policy is valid.
@@ -59,8 +65,8 @@ func (p *Policy) Validate() []Fault {
 	if p.Registry == "" {
 		v.add("registry", "is required", "the name of a registry")
 	}
-	if p.Namespace != "" && !namespaceRE.MatchString(p.Namespace) {
-		v.add("namespace", problem(p.Namespace), "a repository name prefix without leading or trailing '/': lower-case letters, digits, single '.', '_', '-' and '/' between them")
+	if p.Namespace != "" && !ValidNamespace(p.Namespace) {
+		v.add("namespace", problem(p.Namespace), NamespaceAllowed)
 	}
 	p.Trigger.validate(&v)
 	if len(p.Scope) == 0 {
