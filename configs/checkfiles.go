@@ -66,6 +66,7 @@ func (c *Config) CheckFiles() error {
 		check(at, "secret_key_file", secretProblem(a.SecretKeyFile), privateFileAllowed)
 		check(at, "public_key_file", fileProblem(a.PublicKeyFile), "a PEM public key")
 	}
+	check(c.root, "tracing.token_file", secretProblem(c.Tracing.TokenFile), privateFileAllowed)
 	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
 	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
 	return faults.asError()

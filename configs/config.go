@@ -51,6 +51,9 @@ type Config struct {
 	// Access says who may ask at listen for more than health.
 	Access []Access `yaml:"access,omitempty"`
 
+	// Tracing says where traces of executions are sent. Empty: nowhere.
+	Tracing Tracing `yaml:"tracing,omitempty"`
+
 	root     place   // the main file; its zero value when there is none
 	policies []place // of each policy
 	notes    []Fault // warnings from loading
@@ -199,6 +202,19 @@ type TLS struct {
 	// KeyFile is the path of its PEM private key.
 	KeyFile string `yaml:"key_file,omitempty"`
 }
+
+// Tracing says where traces of executions are sent.
+type Tracing struct {
+	// Endpoint is the URL of a collector that takes OTLP over HTTP; without a path it
+	// is /v1/traces.
+	Endpoint string `yaml:"endpoint,omitempty"`
+	// TokenFile is the path of a file that holds a bearer token for it.
+	TokenFile string `yaml:"token_file,omitempty"`
+	// Ratio is the share of executions that is traced, above 0 to 1. Default 1.
+	Ratio float64 `yaml:"ratio,omitempty" jsonschema:"exclusiveMinimum=0,maximum=1,default=1"`
+}
+
+func (t *Tracing) setDefaults() { t.Ratio = 1 }
 
 // An Instance is what vendor APIs call a registry.
 type Instance struct {

@@ -197,8 +197,16 @@ func (v *validator) storeEndpoint(at place, s *KeyStore) {
 	if s.Endpoint == "" {
 		return
 	}
-	const allowed = "https://HOST[:PORT][/PATH], or http:// for a loopback host"
-	u, err := url.Parse(s.Endpoint)
+	v.endpoint(at, s.Endpoint, true)
+}
+
+// endpoint checks the URL of a server, which it never repeats.
+func (v *validator) endpoint(at place, value string, credentials bool) {
+	allowed := "https://HOST[:PORT][/PATH], or http:// for a loopback host"
+	if !credentials {
+		allowed = "https://HOST[:PORT][/PATH], or http://"
+	}
+	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		v.add(at, "endpoint", "is not a URL of a server", allowed)
@@ -206,8 +214,25 @@ func (v *validator) storeEndpoint(at place, s *KeyStore) {
 		v.add(at, "endpoint", "holds credentials, and secrets are never written inline", allowed)
 	case u.RawQuery != "" || u.Fragment != "":
 		v.add(at, "endpoint", "has a query or a fragment", allowed)
-	case u.Scheme == "http" && !(&Registry{Host: u.Host}).loopback():
+	case credentials && u.Scheme == "http" && !(&Registry{Host: u.Host}).loopback():
 		v.add(at, "endpoint", "would send credentials over plain HTTP", allowed)
+	}
+}
+
+// tracing checks where traces go.
+func (v *validator) tracing(t Tracing) {
+	at := v.config.root.in("tracing")
+	if t.Endpoint == "" {
+		for _, s := range []setting{{"token_file", t.TokenFile}} {
+			if s.value != "" {
+				v.add(at, s.field, "does nothing without endpoint", "no "+s.field+", or endpoint")
+			}
+		}
+		return
+	}
+	v.endpoint(at, t.Endpoint, t.TokenFile != "")
+	if !(t.Ratio > 0 && t.Ratio <= 1) { // also what is no number
+		v.add(at, "ratio", "is not allowed", "above 0 to 1")
 	}
 }
 

@@ -219,7 +219,7 @@ func (c *Config) resolvePaths(directory string) {
 	if c.State != "" && !strings.Contains(c.State, ":") && !strings.Contains(c.State, "=") {
 		resolve(&c.State)
 	}
-	resolve(&c.TLS.CertFile, &c.TLS.KeyFile)
+	resolve(&c.TLS.CertFile, &c.TLS.KeyFile, &c.Tracing.TokenFile)
 	for i := range c.Registries {
 		r := &c.Registries[i]
 		resolve(&r.Storage, &r.Auth.DockerConfig, &r.Auth.PasswordFile, &r.Cloud.SecretFile, &r.Cloud.ConfigFile, &r.Events.SecretFile)

@@ -158,6 +158,7 @@ func (v *validator) validate() {
 	v.listen(c.Listen)
 	v.tls(c.TLS)
 	v.upkeep(c)
+	v.tracing(c.Tracing)
 	v.instances()
 	v.access()
 }

@@ -28,6 +28,16 @@ type ending struct {
 	whole bool
 }
 
+// errFailed is for traces, which are not told more.
+var errFailed = errors.New("failed")
+
+func (e ending) failed() error {
+	if e.Status == journal.Failed {
+		return errFailed
+	}
+	return nil
+}
+
 // artifact takes one listed artifact, and of an index what the policy wants of
 // it, along the path, and remembers it if all is well. ctx is an artifactContext.
 // known is whether all was verified before.
@@ -66,8 +76,10 @@ func (e *Engine) artifactContext(ctx context.Context, deadline time.Duration) (c
 
 // digest makes sure that one digest carries the policy's signatures, and
 // journals what became of it.
-func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string, known bool) ending {
+func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string, known bool) (e ending) {
 	s := r.subtask(d, tags)
+	ctx, span := r.engine.opts.Tracer.Start(ctx, "artifact", "digest", s.Digest)
+	defer func() { span.End(e.failed(), "status", string(e.Status), "reason", e.Reason) }()
 	// Not by registry: two of them may be names of one host.
 	unlock, err := r.engine.busy.Take(ctx, s.Repository+"@"+s.Digest)
 	if err != nil {
@@ -193,12 +205,14 @@ func (s sighting) nothingToDo() string {
 // look returns a job for each of the policy's formats in which the digest is
 // not validly signed by the policy's key under the policy's identity, and a
 // record of what was found for each in which it is.
-func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask) (sighting, error) {
-	d, err := r.policy.complete(ctx, s.Repository, d)
+func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask) (seen sighting, err error) {
+	ctx, span := r.engine.opts.Tracer.Start(ctx, "look")
+	defer func() { span.End(err) }()
+	d, err = r.policy.complete(ctx, s.Repository, d)
 	if err != nil {
 		return sighting{}, err
 	}
-	seen := sighting{image: r.policy.image(s.Repository, d)}
+	seen = sighting{image: r.policy.image(s.Repository, d)}
 	formats, err := r.policy.wanted(ctx, seen.image)
 	if err != nil {
 		return seen, err
@@ -342,12 +356,16 @@ func (r *run) signAll(ctx context.Context, seen sighting, claim *journal.Claim) 
 func (r *run) signOne(ctx context.Context, image *signature.Image, j job, rec *journal.Record) error {
 	key := r.policy.key.signing()
 	key.Sign = r.counted(key.Sign)
-	sig, err := image.Sign(ctx, j.format, key)
+	signing, span := r.engine.opts.Tracer.Start(ctx, "sign", "key", r.policy.Key, "format", string(j.format))
+	sig, err := image.Sign(signing, j.format, key)
+	span.End(err)
 	if err != nil {
 		return fmt.Errorf("%w %s: %w", errKey, r.policy.Key, err)
 	}
 	rec.Signature = base64.StdEncoding.EncodeToString(sig.Raw)
-	stored, err := image.Attach(ctx, j.format, j.look, sig, key)
+	attaching, span := r.engine.opts.Tracer.Start(ctx, "attach", "format", string(j.format))
+	stored, err := image.Attach(attaching, j.format, j.look, sig, key)
+	span.End(err)
 	if err != nil {
 		return fmt.Errorf("storing the signature: %w", err)
 	}

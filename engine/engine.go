@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/tracing"
 	"github.com/sealwright/sealwright/engine/turn"
 )
 
@@ -45,6 +46,8 @@ type Options struct {
 	Observe func(Outcome)
 	// KeyUsed, when set, is told of each use of a key, by its name, and what came of it.
 	KeyUsed func(key string, took time.Duration, err error)
+	// Tracer traces executions; nil traces nothing.
+	Tracer *tracing.Tracer
 	// Fired, when set, is told of each firing.
 	Fired func(journal.Firing, journal.FireResult)
 	// PushToSigned, when set, is told how long after it was pushed, by the event's

@@ -39,9 +39,12 @@ func (e *Engine) walk(ctx context.Context, executionID int64) error {
 	if err := b.usable(e.opts.Now()); err != nil {
 		return e.failExecution(ctx, x, err)
 	}
-	listing, cancel := withoutDeadline(budget.WithLane(ctx, lane(x.Lane)))
+	listing, cancel := withoutDeadline(budget.WithLane(e.opts.Tracer.Within(ctx, x), lane(x.Lane)))
 	defer cancel()
-	if err := e.walkRepositories(listing, x, b); err != nil {
+	listing, span := e.opts.Tracer.Start(listing, "walk")
+	err = e.walkRepositories(listing, x, b)
+	span.End(err)
+	if err != nil {
 		switch {
 		case errors.Is(err, errStopping):
 			return journal.Again{}
@@ -143,7 +146,7 @@ func (e *Engine) walkRepositories(ctx context.Context, x journal.Execution, b bo
 }
 
 // task carries out one repository of an execution, for at most one slice.
-func (e *Engine) task(ctx context.Context, taskID int64) error {
+func (e *Engine) task(ctx context.Context, taskID int64) (err error) {
 	t, x, err := e.journal.StartTask(ctx, taskID)
 	if err != nil || t.Status.Final() {
 		return err
@@ -167,7 +170,9 @@ func (e *Engine) task(ctx context.Context, taskID int64) error {
 	}
 	r := &run{engine: e, setup: setup, execution: x, task: t, policy: b, unusable: unusable,
 		log: e.log.With(zap.Int64("execution", x.ID), zap.String("policy", x.Policy), zap.String("repository", t.Repository))}
-	ctx = budget.WithLane(ctx, lane(x.Lane))
+	ctx = budget.WithLane(e.opts.Tracer.Within(ctx, x), lane(x.Lane))
+	ctx, span := e.opts.Tracer.Start(ctx, "repository", "repository", t.Repository)
+	defer func() { span.End(err) }()
 	if unusable == nil {
 		if err := r.recollect(ctx); err != nil {
 			return err

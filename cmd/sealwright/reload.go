@@ -90,6 +90,9 @@ func (d *service) reload(ctx context.Context) {
 	if err == nil && (cfg.Listen != d.config.Listen || cfg.TLS != d.config.TLS) {
 		err = fmt.Errorf("listen, tls: changing them needs a restart; listen stays %q", d.config.Listen)
 	}
+	if err == nil && cfg.Tracing != d.config.Tracing {
+		err = errors.New("tracing: changing it needs a restart")
+	}
 	if err != nil {
 		d.reloaded(nil, err)
 		return

@@ -109,7 +109,13 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 		return usageError{err}
 	}
 	metrics := control.NewMetrics()
-	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal"), Ended: metrics.Ended})
+	tracer, err := openTracer(ctx, cfg.Tracing, log.Named("tracing"))
+	if err != nil {
+		return errors.Join(usageError{err}, setup.Close())
+	}
+	defer closeTracer(tracer, log)
+	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal"),
+		Ended: func(x journal.Execution) { metrics.Ended(x); tracer.Executed(x) }})
 	if err != nil {
 		return errors.Join(err, setup.Close())
 	}
@@ -128,7 +134,8 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	}
 	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
-		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired})
+		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired,
+		Tracer: tracer})
 	if err := d.engine.Sync(ctx); err != nil {
 		if errors.Is(err, engine.ErrNameTaken) {
 			err = usageError{err}

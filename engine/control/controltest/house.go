@@ -18,6 +18,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/tracing"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -72,6 +73,8 @@ type Options struct {
 	Clock func() time.Time
 	// Metrics, if there are any, count what the engine does.
 	Metrics Metrics
+	// Tracer traces what the engine does.
+	Tracer *tracing.Tracer
 }
 
 // Metrics are what an engine and its journal tell of what they do.
@@ -104,6 +107,7 @@ func New(t *testing.T, o Options) *House {
 		t.Fatal(err)
 	}
 	keep, options := journal.Options{State: h.State}, engine.Options{Setup: setup, Deadline: 20 * time.Second}
+	options.Tracer, keep.Ended = o.Tracer, o.Tracer.Executed
 	if m := o.Metrics; m != nil {
 		keep.Ended, options.Observe, options.Fired, options.KeyUsed = m.Ended, m.Outcome, m.Fired, m.KeyUsed
 	}
