@@ -62,11 +62,12 @@ func (v *validator) access() {
 
 // credential checks that a is one whole credential.
 func (v *validator) credential(at place, a *Access) {
-	const allowed = "one of: access_key and secret_key_file; oci_key_id and public_key_file; token_file"
+	const allowed = "one of: access_key and secret_key_file; oci_key_id and public_key_file; certificate_file; token_file; token_sha256"
 	var given []string
 	for _, c := range []struct{ name, value string }{
 		{"access_key", a.AccessKey}, {"secret_key_file", a.SecretKeyFile},
-		{"oci_key_id", a.OCIKeyID}, {"public_key_file", a.PublicKeyFile}, {"token_file", a.TokenFile},
+		{"oci_key_id", a.OCIKeyID}, {"public_key_file", a.PublicKeyFile}, {"certificate_file", a.CertificateFile},
+		{"token_file", a.TokenFile}, {"token_sha256", a.TokenSHA256},
 	} {
 		if c.value != "" {
 			given = append(given, c.name)
@@ -74,6 +75,14 @@ func (v *validator) credential(at place, a *Access) {
 	}
 	switch list := strings.Join(given, " and "); list {
 	case "token_file":
+	case "token_sha256":
+		if !pinRE.MatchString(a.TokenSHA256) {
+			v.add(at, "token_sha256", "is not a SHA-256", "64 lower-case hexadecimal digits")
+		}
+	case "certificate_file":
+		if v.config.TLS == (TLS{}) {
+			v.add(at, "certificate_file", "does nothing without tls", "another credential, or tls")
+		}
 	case "access_key and secret_key_file":
 		if !accessKeyRE.MatchString(a.AccessKey) {
 			v.add(at, "access_key", quote(a.AccessKey)+" is not allowed", "1 to 128 letters, digits, '.', '_' and '-'")

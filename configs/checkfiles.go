@@ -64,6 +64,7 @@ func (c *Config) CheckFiles() error {
 		at := c.root.item("access", i)
 		check(at, "token_file", secretProblem(a.TokenFile), privateFileAllowed)
 		check(at, "secret_key_file", secretProblem(a.SecretKeyFile), privateFileAllowed)
+		check(at, "certificate_file", fileProblem(a.CertificateFile), "a PEM certificate")
 		check(at, "public_key_file", fileProblem(a.PublicKeyFile), "a PEM public key")
 	}
 	check(c.root, "tracing.token_file", secretProblem(c.Tracing.TokenFile), privateFileAllowed)

@@ -240,9 +240,15 @@ type Access struct {
 	// PublicKeyFile is the path of the caller's PEM public key, RSA of at least 2048
 	// bits.
 	PublicKeyFile string `yaml:"public_key_file,omitempty"`
+	// CertificateFile is the path of a PEM file with the TLS client certificate of the
+	// caller.
+	CertificateFile string `yaml:"certificate_file,omitempty"`
 	// TokenFile is the path of a file that holds a bearer token of at least 32
 	// characters.
 	TokenFile string `yaml:"token_file,omitempty"`
+	// TokenSHA256 is the SHA-256 of such a token in lower-case hexadecimal, for who
+	// does not want to keep the token itself here.
+	TokenSHA256 string `yaml:"token_sha256,omitempty" jsonschema:"pattern=^([0-9a-f]{64})?$"`
 	// Registries are the names of the registries that the caller sees. Empty
 	// means all.
 	Registries []string `yaml:"registries,omitempty"`

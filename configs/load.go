@@ -244,7 +244,7 @@ func (c *Config) resolvePaths(directory string) {
 	}
 	for i := range c.Access {
 		a := &c.Access[i]
-		resolve(&a.SecretKeyFile, &a.PublicKeyFile, &a.TokenFile)
+		resolve(&a.SecretKeyFile, &a.PublicKeyFile, &a.CertificateFile, &a.TokenFile)
 	}
 }
 

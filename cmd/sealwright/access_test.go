@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -119,6 +120,10 @@ func TestMetricsAtListen(t *testing.T) {
 		if status, _ := scraped(t, url, "X-Auth-Token", token); status != want {
 			t.Errorf("%d after the reload, want %d", status, want)
 		}
+	}
+	reloaded(fmt.Sprintf(`[{name: prometheus, role: viewer, token_sha256: "%x"}]`, sha256.Sum256([]byte(scrapeToken))), "configuration reloaded")
+	if status, _ := scraped(t, url, "X-Auth-Token", scrapeToken); status != http.StatusOK {
+		t.Errorf("%d with the token whose hash is configured", status)
 	}
 	d.stop()
 	for _, secret := range []string{scrapeToken, limitedToken, "guess me"} {

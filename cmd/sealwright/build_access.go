@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/kms"
 )
 
 // How long a token and the secret of an access key are at least, in bytes: what is
@@ -51,6 +53,18 @@ func caller(a configs.Access) (door.Credential, error) {
 			return c, fmt.Errorf("token_file: %w", err)
 		}
 		c.TokenSHA256 = sha256.Sum256(token)
+	case a.TokenSHA256 != "":
+		sum, err := hex.DecodeString(a.TokenSHA256)
+		if err != nil || len(sum) != sha256.Size {
+			return c, errors.New("token_sha256: is not a SHA-256")
+		}
+		c.TokenSHA256 = [sha256.Size]byte(sum)
+	case a.CertificateFile != "":
+		chain, err := kms.ReadCertificates(a.CertificateFile)
+		if err != nil {
+			return c, fmt.Errorf("certificate_file: %w", err)
+		}
+		c.CertificateSHA256 = sha256.Sum256(chain[0].Raw)
 	case a.AccessKey != "":
 		secret, err := callerSecret(a.SecretKeyFile, minSecretKey)
 		if err != nil {

@@ -256,7 +256,7 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 		return nil, nil
 	}
 	log := d.log.Named("events")
-	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, Log: log,
+	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ClientCertificates: true, Log: log,
 		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Health: d.health, Door: d.door, Collectors: d.collectors(),
 			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics})})})
 	if err != nil {

@@ -37,6 +37,8 @@ type ListenOptions struct {
 	// CertFile and KeyFile are paths of the certificate and its key. They are read
 	// anew when the certificate's file changes. Both empty: plain HTTP.
 	CertFile, KeyFile string
+	// ClientCertificates asks clients for a certificate, which they need not have.
+	ClientCertificates bool
 	Handler           http.Handler
 	Log               *zap.Logger
 }
@@ -52,7 +54,11 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 		if _, err := c.get(nil); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
-		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}})
+		config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}}
+		if o.ClientCertificates {
+			config.ClientAuth = tls.RequestClientCert // it proves its key; the door knows whose it is
+		}
+		l = tls.NewListener(l, config)
 	}
 	return serve(l, o), nil
 }

@@ -33,10 +33,10 @@ func Network(o NetworkOptions) http.Handler {
 	return mux
 }
 
-// guarded lets in who proves by a token to have the role, at every registry.
+// guarded lets in who proves to have the role, at every registry.
 func guarded(d *door.Door, role door.Role, inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, _, err := d.Token(r)
+		caller, _, err := d.Own(r)
 		switch {
 		case err != nil:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sealwright"`)

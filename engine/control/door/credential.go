@@ -33,7 +33,7 @@ func (r Role) String() string {
 }
 
 // A Credential is one caller, and how it proves who it is: an access key with its
-// secret, an OCI key, a token, or several of them. It does not print its secret.
+// secret, an OCI key, a client certificate, a token, or several of them. It does not print its secret.
 type Credential struct {
 	// Name is what logs and records call the caller. It is required and unique.
 	Name string
@@ -51,6 +51,8 @@ type Credential struct {
 	// OCIKeyID is <tenancy>/<user>/<fingerprint>. The key has at least 2048 bits.
 	OCIKeyID     string
 	OCIPublicKey *rsa.PublicKey
+	// CertificateSHA256 is the hash of the DER of a TLS client certificate. Zero: none.
+	CertificateSHA256 [32]byte
 	// TokenSHA256 is the hash of a token that cannot be guessed. Zero: no token.
 	TokenSHA256 [32]byte
 }

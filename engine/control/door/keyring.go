@@ -19,9 +19,10 @@ const minRSABits = 2048
 
 // A keyring is what proves who a caller is. It does not change.
 type keyring struct {
-	byAccessKey map[string]*holder
-	byKeyID     map[string]*holder
-	tokens      []*holder
+	byAccessKey   map[string]*holder
+	byKeyID       map[string]*holder
+	tokens        []*holder
+	byCertificate map[[32]byte]*holder
 	// stranger has a secret that nobody knows. Unknown access keys are verified with
 	// it.
 	stranger *holder
@@ -47,7 +48,7 @@ func (h *holder) callerCopy() Caller {
 
 // newKeyring makes a keyring that remembers what the one before it did.
 func newKeyring(credentials []Credential, remembered int, before *keyring) (*keyring, error) {
-	k := &keyring{byAccessKey: map[string]*holder{}, byKeyID: map[string]*holder{}, publics: map[int]*rsa.PublicKey{}}
+	k := &keyring{byAccessKey: map[string]*holder{}, byKeyID: map[string]*holder{}, publics: map[int]*rsa.PublicKey{}, byCertificate: map[[32]byte]*holder{}}
 	stranger := make([]byte, 32)
 	_, _ = rand.Read(stranger) // it never fails
 	k.stranger = &holder{secret: stranger}
@@ -75,6 +76,9 @@ func (k *keyring) add(c Credential, remembered int, before *keyring) {
 		k.byKeyID[c.OCIKeyID] = &holder{caller: caller, public: c.OCIPublicKey,
 			memory: before.byKeyID[c.OCIKeyID].remember(remembered)}
 		k.publics[c.OCIPublicKey.Size()] = c.OCIPublicKey
+	}
+	if c.CertificateSHA256 != [32]byte{} {
+		k.byCertificate[c.CertificateSHA256] = &holder{caller: caller}
 	}
 	if c.TokenSHA256 != [32]byte{} {
 		k.tokens = append(k.tokens, &holder{caller: caller, token: c.TokenSHA256})
@@ -111,8 +115,8 @@ func (c Credential) check(others []Credential) error {
 		return errors.New(`the OCI key id has characters that cannot be sent; allowed: visible ASCII without , " \`)
 	case c.OCIPublicKey != nil && (c.OCIPublicKey.N == nil || c.OCIPublicKey.N.BitLen() < minRSABits):
 		return fmt.Errorf("the OCI public key is too small; allowed: RSA of %d bits or more", minRSABits)
-	case c.AccessKey == "" && c.OCIKeyID == "" && c.TokenSHA256 == [32]byte{}:
-		return errors.New("nothing proves who it is; allowed: an access key, an OCI key, a token")
+	case c.AccessKey == "" && c.OCIKeyID == "" && c.CertificateSHA256 == [32]byte{} && c.TokenSHA256 == [32]byte{}:
+		return errors.New("nothing proves who it is; allowed: an access key, an OCI key, a client certificate, a token")
 	}
 	for _, o := range others {
 		if what := c.shares(o); what != "" {
@@ -134,6 +138,8 @@ func (c Credential) shares(o Credential) string {
 		return "OCI key id"
 	case c.OCIPublicKey != nil && o.OCIPublicKey != nil && c.OCIPublicKey.Equal(o.OCIPublicKey):
 		return "OCI public key"
+	case c.CertificateSHA256 != [32]byte{} && c.CertificateSHA256 == o.CertificateSHA256:
+		return "client certificate"
 	case c.TokenSHA256 != [32]byte{} && c.TokenSHA256 == o.TokenSHA256:
 		return "token"
 	}
