@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,12 +13,16 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
 )
 
 const (
 	// requestPatience is how long a request may take to come. A delivery that waits
 	// for its turn has not used it up when its body is read.
 	requestPatience = 30 * time.Second
+	// maxConnections keeps what idle and slow senders cost in memory, some 20 kB each,
+	// below 100 MB.
+	maxConnections = 4096
 	// closePatience is how long Close waits. Senders deliver again what was cut, and
 	// whoever stops has more to wait for than a slow one of them.
 	closePatience = 5 * time.Second
@@ -37,10 +42,13 @@ type ListenOptions struct {
 	// CertFile and KeyFile are paths of the certificate and its key. They are read
 	// anew when the certificate's file changes. Both empty: plain HTTP.
 	CertFile, KeyFile string
+	// MaxConnections is how many connections are open at once; who comes then waits.
+	// Default 4096.
+	MaxConnections int
 	// ClientCertificates asks clients for a certificate, which they need not have.
 	ClientCertificates bool
-	Handler           http.Handler
-	Log               *zap.Logger
+	Handler            http.Handler
+	Log                *zap.Logger
 }
 
 // ListenAt opens the address and serves until Close.
@@ -49,6 +57,7 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening at %s: %w", o.Address, err)
 	}
+	l = netutil.LimitListener(l, cmp.Or(o.MaxConnections, maxConnections))
 	if o.CertFile != "" {
 		c := &certificate{certFile: o.CertFile, keyFile: o.KeyFile, log: o.Log}
 		if _, err := c.get(nil); err != nil {

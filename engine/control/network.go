@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -9,8 +10,8 @@ import (
 	"github.com/sealwright/sealwright/engine/control/door"
 )
 
-// NetworkOptions are what is served where others reach it. All but Collectors are
-// required.
+// NetworkOptions are what is served where others reach it. All but Collectors and APIs
+// are required.
 type NetworkOptions struct {
 	// Events takes deliveries of events, which prove themselves who sends.
 	Events http.Handler
@@ -20,20 +21,62 @@ type NetworkOptions struct {
 	Collectors []prometheus.Collector
 	// Door knows who may ask for metrics.
 	Door *door.Door
+	// APIs prove themselves who asks.
+	APIs APIs
 }
 
-// Network returns the handler of what is served at a network address: events, how
-// the daemon is, and for those who may see all registries its metrics.
+// APIs are those that callers have. One that is nil is not there.
+type APIs struct {
+	Own  http.Handler // /api/v1/
+	SWR  http.Handler // Huawei SWR: /v2/PROJECT/instances/
+	APIG http.Handler // APIG signature keys: /v2/PROJECT/apigw/
+	TCR  http.Handler // Tencent TCR: /
+	OCI  http.Handler // Oracle Artifacts: /20160918/
+}
+
+// find returns the API that a path belongs to, as it was sent: what is to be verified
+// must not be cleaned before.
+func (a APIs) find(path string) http.Handler {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch first {
+	case "":
+		if rest == "" {
+			return a.TCR
+		}
+	case "api":
+		return a.Own
+	case "20160918":
+		return a.OCI
+	case "v2":
+		_, rest, _ = strings.Cut(rest, "/") // behind the project
+		switch kind, _, _ := strings.Cut(rest, "/"); kind {
+		case "instances":
+			return a.SWR
+		case "apigw", "apic":
+			return a.APIG
+		}
+	}
+	return nil
+}
+
+// Network returns the handler of what is served at a network address: events, APIs,
+// how the daemon is, and for those who may see everything its metrics.
 func Network(o NetworkOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", o.Events)
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.ready)
 	mux.Handle("GET /metrics", guarded(o.Door, door.Viewer, metrics(o.Engine, o.Collectors)))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if api := o.APIs.find(r.URL.EscapedPath()); api != nil {
+			api.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
-// guarded lets in who proves to have the role, at every registry.
+// guarded lets in who proves to have the role, for everything there is.
 func guarded(d *door.Door, role door.Role, inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, _, err := d.Own(r)
