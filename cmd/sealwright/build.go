@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -70,10 +71,13 @@ func (a *app) loadWithStored(ctx context.Context) (*configs.Config, error) {
 	return a.addStored(ctx, cfg)
 }
 
-// addStored adds the policies that are stored in the journal to those of the
-// configuration, for commands that look at all of them. Stored ones that name what
+// addStored returns a configuration with the policies that are stored in the journal
+// among its own, for commands that look at all of them. Stored ones that name what
 // the configuration does not have are said and left out.
-func (a *app) addStored(ctx context.Context, cfg *configs.Config) (*configs.Config, error) {
+func (a *app) addStored(ctx context.Context, own *configs.Config) (*configs.Config, error) {
+	all := *own
+	cfg := &all
+	cfg.Policies = slices.Clone(own.Policies)
 	j, err := journal.OpenReadOnly(ctx, cfg.State)
 	if errors.Is(err, os.ErrNotExist) {
 		return cfg, nil // nothing ever ran here

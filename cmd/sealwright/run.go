@@ -23,7 +23,6 @@ import (
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
-	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // drainTimeout is how long a stop waits for artifacts that have begun. It stays
@@ -56,6 +55,9 @@ signature; --full verifies everything in the next execution of each policy.`,
 				return usageError{errors.New("--policy needs --once")}
 			}
 			cfg, err := a.load()
+			if err == nil && len(o.policies) > 0 {
+				err = a.fireable(c.Context(), cfg, o.policies)
+			}
 			if err != nil {
 				return err
 			}
@@ -78,11 +80,15 @@ type runOptions struct {
 }
 
 // fireable refuses policies that cannot be fired, before one of them is.
-func fireable(all []policy.Policy, names []string) error {
-	if err := checkPolicies(all, names); err != nil {
+func (a *app) fireable(ctx context.Context, cfg *configs.Config, names []string) error {
+	cfg, err := a.addStored(ctx, cfg)
+	if err == nil {
+		err = checkPolicies(cfg.Policies, names)
+	}
+	if err != nil {
 		return err
 	}
-	for _, p := range all {
+	for _, p := range cfg.Policies {
 		if slices.Contains(names, p.Name) && !p.IsEnabled() {
 			return usageError{fmt.Errorf("--policy: %q is disabled", p.Name)}
 		}
@@ -140,9 +146,6 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 		if errors.Is(err, engine.ErrNameTaken) {
 			err = usageError{err}
 		}
-		return errors.Join(err, setup.Close())
-	}
-	if err := fireable(d.engine.Policies(), o.policies); err != nil {
 		return errors.Join(err, setup.Close())
 	}
 	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: log.Named("health")})
