@@ -169,6 +169,10 @@ func resume(t *testing.T, state string) {
 	if states["signed "] != crashTasks || states["failed interrupted"] != crashWorkers || len(states) != 2 {
 		t.Fatalf("records: %v", states)
 	}
+	report, err := j.VerifyChain(t.Context())
+	if err != nil || report.Fault != nil || report.Entries != crashTasks+crashWorkers {
+		t.Fatalf("chain: %+v, %v", report, err)
+	}
 }
 
 // carryOut signs the one artifact of a task.
