@@ -63,6 +63,11 @@ func (c *Config) CheckFiles() error {
 	for i, a := range c.Access {
 		check(c.root.item("access", i), "token_file", secretProblem(a.TokenFile), privateFileAllowed)
 	}
+	for i := range c.Sinks {
+		s, at := &c.Sinks[i], c.root.item("sinks", i)
+		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
+		check(at, "token_file", secretProblem(s.TokenFile), privateFileAllowed)
+	}
 	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
 	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
 	return faults.asError()

@@ -160,6 +160,7 @@ func (v *validator) validate() {
 	v.upkeep(c)
 	v.instances()
 	v.access()
+	v.sinks()
 }
 
 func (v *validator) allPolicies() {

@@ -102,8 +102,12 @@ func (d *service) reload(ctx context.Context) {
 
 func (d *service) reloaded(next *prepared, err error) {
 	defer notify(d.log, ready)
+	var sinks []openedSink
 	if err == nil {
-		if err = d.admit(next.config); err != nil {
+		if sinks, err = openSinks(next.config.Sinks); err == nil {
+			err = d.admit(next.config)
+		}
+		if err != nil {
 			d.drop(next)
 		}
 	}
@@ -115,6 +119,7 @@ func (d *service) reloaded(next *prepared, err error) {
 	d.engine.Replace(next.setup)
 	d.opener.adopt(next) // last: what the new receivers take is matched by the new policies
 	d.config = next.config
+	d.sinks.start(sinks)
 	d.log.Info("configuration reloaded", zap.Int("policies", len(next.config.Policies)))
 	d.warnOfKeys()
 }
