@@ -220,7 +220,7 @@ func TestWebhookHostile(t *testing.T) {
 		}, false, "sending: "},
 		"hang up":      {hangsUp, false, "sending: "},
 		"no answer":    {nil, false, "sending: "},
-		"unauthorized": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.Header.Get("Authorization"), 401) }, false, "answered 401 Unauthorized"},
+		"unauthorized": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.Header.Get("Authorization"), http.StatusUnauthorized) }, false, "answered 401 Unauthorized"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
