@@ -68,6 +68,11 @@ func (c *Config) CheckFiles() error {
 		check(at, "public_key_file", fileProblem(a.PublicKeyFile), "a PEM public key")
 	}
 	check(c.root, "tracing.token_file", secretProblem(c.Tracing.TokenFile), privateFileAllowed)
+	for i := range c.Sinks {
+		s, at := &c.Sinks[i], c.root.item("sinks", i)
+		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
+		check(at, "token_file", secretProblem(s.TokenFile), privateFileAllowed)
+	}
 	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
 	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
 	return faults.asError()

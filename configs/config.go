@@ -50,6 +50,8 @@ type Config struct {
 	Instances []Instance `yaml:"instances,omitempty"`
 	// Access says who may ask at listen for more than health.
 	Access []Access `yaml:"access,omitempty"`
+	// Sinks are where signature records are delivered to.
+	Sinks []Sink `yaml:"sinks,omitempty"`
 
 	// Tracing says where traces of executions are sent. Empty: nowhere.
 	Tracing Tracing `yaml:"tracing,omitempty"`

@@ -246,6 +246,10 @@ func (c *Config) resolvePaths(directory string) {
 		a := &c.Access[i]
 		resolve(&a.SecretKeyFile, &a.PublicKeyFile, &a.CertificateFile, &a.TokenFile)
 	}
+	for i := range c.Sinks {
+		s := &c.Sinks[i]
+		resolve(&s.Path, &s.CAFile, &s.TokenFile)
+	}
 }
 
 // resolveURI makes the path of a file: URI absolute. Others stay as they are.

@@ -60,6 +60,7 @@ func wordSchema(t reflect.Type) *generator.Schema {
 		reflect.TypeFor[StoreKind]():          strings.Split(join(storeKinds()), ", "),
 		reflect.TypeFor[EventSource]():        strings.Split(join(eventSources()), ", "),
 		reflect.TypeFor[Role]():               strings.Split(join(roles()), ", "),
+		reflect.TypeFor[SinkKind]():           strings.Split(join(sinkKinds()), ", "),
 		reflect.TypeFor[policy.TriggerType](): policy.TriggerTypes,
 		reflect.TypeFor[policy.IndexMode]():   policy.IndexModes,
 		reflect.TypeFor[policy.Format]():      policy.Formats,

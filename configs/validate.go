@@ -161,6 +161,7 @@ func (v *validator) validate() {
 	v.tracing(c.Tracing)
 	v.instances()
 	v.access()
+	v.sinks()
 }
 
 func (v *validator) allPolicies() {

@@ -57,7 +57,7 @@ func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
 
 func (r *run) record(s journal.Subtask, j job) journal.Record {
 	pub := r.policy.key.Signer.Public()
-	return journal.Record{ExecutionID: s.ExecutionID, Policy: r.policy.Name, PolicyVersion: r.policy.version,
+	return journal.Record{ExecutionID: s.ExecutionID, RequestID: r.execution.RequestID, Policy: r.policy.Name, PolicyVersion: r.policy.version,
 		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
 		Tags: s.Tags, Identity: identity(r.policy, s.Repository), Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
 		KeyVersion: r.policy.key.Signer.Version(),

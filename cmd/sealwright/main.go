@@ -124,7 +124,7 @@ configuration error.`,
 	flags.StringVar(&a.logLevel, "log-level", "info", "least `LEVEL` logged: debug, info, warn or error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.runCommand(), a.planCommand(), a.checkCommand(), a.triggerCommand(), a.coverageCommand(),
-		a.historyCommand(), a.verifyCommand(), a.keyCommand(), a.importCommand(),
+		a.historyCommand(), a.recordsCommand(), a.verifyCommand(), a.keyCommand(), a.importCommand(),
 		a.resignCommand(), a.pruneCommand(), a.demoCommand(), a.doctorCommand(),
 		a.versionCommand())
 	root.SetIn(a.in)

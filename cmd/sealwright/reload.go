@@ -106,8 +106,12 @@ func (d *service) reload(ctx context.Context) {
 
 func (d *service) reloaded(next *prepared, err error) {
 	defer notify(d.log, ready)
+	var sinks []openedSink
 	if err == nil {
-		if err = d.enforce(next); err != nil {
+		if sinks, err = openSinks(next.config.Sinks); err == nil {
+			err = d.enforce(next)
+		}
+		if err != nil {
 			d.drop(next)
 		}
 	}
@@ -118,6 +122,7 @@ func (d *service) reloaded(next *prepared, err error) {
 	d.opener.turn(next.config)
 	d.opener.adopt(next) // last: what the new receivers take is matched by the new policies
 	d.config = next.config
+	d.sinks.start(sinks)
 	d.log.Info("configuration reloaded", zap.Int("policies", len(next.config.Policies)))
 	d.warnOfKeys()
 }

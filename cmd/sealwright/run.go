@@ -134,8 +134,13 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	if err != nil {
 		return errors.Join(err, setup.Close())
 	}
-	d := &service{app: a, log: log, door: nobody, rights: callers, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics}
-	if err := d.admit(cfg); err != nil {
+	d := &service{app: a, log: log, door: nobody, rights: callers, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics,
+		sinks: &sinks{journal: j, log: log.Named("sinks")}}
+	opened, err := openSinks(cfg.Sinks)
+	if err == nil {
+		err = d.admit(cfg)
+	}
+	if err != nil {
 		return errors.Join(usageError{err}, setup.Close())
 	}
 	d.warnOfKeys()
@@ -154,6 +159,8 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 			return err
 		}
 	}
+	d.sinks.start(opened)
+	defer d.sinks.abandon() // unless a stop in order has come before
 	if o.once {
 		return d.once(ctx, o.policies)
 	}
@@ -175,6 +182,7 @@ type service struct {
 	rights   *rights.Rights
 	config   *configs.Config // that is in force
 	opening  *opening        // nil: none is under way
+	sinks    *sinks
 }
 
 // doubt makes the next execution of each policy, or of those that are named,
@@ -241,6 +249,7 @@ func (d *service) serve(ctx context.Context) error {
 	defer cancel()
 	err = listening.Close(drain) // takes seconds at most; what it took is in the journal
 	err = errors.Join(err, d.engine.Stop(drain), server.Close(drain, socket))
+	d.sinks.finish(drain, sinkPatience)
 	stopWatchdog()
 	d.log.Info("stopped")
 	return err
@@ -248,7 +257,7 @@ func (d *service) serve(ctx context.Context) error {
 
 // collectors are the metrics besides those of the engine and the process.
 func (d *service) collectors() []prometheus.Collector {
-	return []prometheus.Collector{d.opener, d.metrics}
+	return []prometheus.Collector{d.opener, d.metrics, d.sinks}
 }
 
 // receive listens for events, if the configuration says where. Without, the
@@ -366,6 +375,7 @@ func (d *service) once(ctx context.Context, names []string) error {
 	if err := d.engine.Stop(drain); err != nil {
 		return err
 	}
+	d.sinks.finish(drain, drainTimeout)
 	if waitErr != nil {
 		return fmt.Errorf("interrupted; what was signed stays, and the same command goes on: %w", waitErr)
 	}

@@ -105,7 +105,7 @@ func (j *Journal) claim(ctx context.Context, q querier, c *Claim, now, expires t
 	if n == 0 {
 		return ErrClaimed
 	}
-	_, err = q.exec(ctx, `UPDATE records SET state = 'failed', reason = 'interrupted', finished_at = $4
+	_, err = becomeFinal(ctx, q, `UPDATE records SET state = 'failed', reason = 'interrupted', finished_at = $4
 		WHERE registry = $1 AND repository = $2 AND digest = $3 AND state = 'signing'`,
 		c.Registry, c.Subtask.Repository, c.Subtask.Digest, micros(now))
 	return err

@@ -77,10 +77,10 @@ func walkAll(ctx context.Context, j *journal.Journal, id int64) error {
 }
 
 // crash runs a child until all its workers are busy, and kills it.
-func crash(t *testing.T, state string) {
+func crash(t *testing.T, state string, env ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childState+"="+state)
+	cmd.Env = append(append(os.Environ(), childState+"="+state), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -105,6 +105,74 @@ func crash(t *testing.T, state string) {
 	}
 	if err := cmd.Wait(); err == nil {
 		t.Fatal("the child was not killed")
+	}
+}
+
+// childSigns makes the child sign for ever instead, see signForEver.
+const childSigns = "JOURNAL_TEST_CHILD_SIGNS"
+
+// signForEver ends claims as fast as several writers can, and prints a line for
+// each.
+func signForEver(state string) {
+	ctx := context.Background()
+	j, err := journal.Open(ctx, journal.Options{State: state})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	for i := range 4 {
+		go func() {
+			for k := 0; ; k++ {
+				s := journal.Subtask{ExecutionID: 1, TaskID: 1, Repository: "r", Digest: fmt.Sprintf("sha256:%d-%d", i, k)}
+				c, err := j.Begin(ctx, "prod", s, []journal.Record{{Policy: "p"}, {Policy: "p"}}, time.Minute)
+				if err == nil {
+					c.Subtask.Status, c.Records[0].State, c.Records[1].State = journal.Succeed, journal.Signed, journal.Broken
+					err = j.End(ctx, c)
+				}
+				if err != nil {
+					fmt.Println(err)
+					os.Exit(1)
+				}
+				fmt.Println("begun", k)
+			}
+		}()
+	}
+	select {}
+}
+
+// TestCrashKeepsTheChain: whenever a process is killed, there is an entry for
+// each record that is final, and none for one that is not.
+func TestCrashKeepsTheChain(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]func(testing.TB) string{"sqlite": journaltest.SQLiteJournal, "postgres": journaltest.PostgresJournal} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			where := state(t)
+			j := openTest(t, journal.Options{State: where})
+			firedTask(t, j, "p")
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for round := range 5 {
+				crash(t, where, childSigns+"=1")
+				j := openTest(t, journal.Options{State: where})
+				report, err := j.VerifyChain(t.Context())
+				if err != nil || report.Fault != nil || report.Entries < crashWorkers {
+					t.Errorf("after crash %d: %+v, %v", round+1, report, err)
+				}
+				final, err := j.Count(t.Context(), `SELECT COUNT(*) FROM records WHERE state <> 'signing'`)
+				if err != nil || final != report.Entries {
+					t.Errorf("after crash %d: %d records are final, the chain has %d entries, %v", round+1, final, report.Entries, err)
+				}
+				// What was claimed is free for the next child.
+				if err := j.Exec(t.Context(), `UPDATE claims SET expires_at = 0`); err != nil {
+					t.Fatal(err)
+				}
+				if err := j.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
@@ -168,6 +236,10 @@ func resume(t *testing.T, state string) {
 	}
 	if states["signed "] != crashTasks || states["failed interrupted"] != crashWorkers || len(states) != 2 {
 		t.Fatalf("records: %v", states)
+	}
+	report, err := j.VerifyChain(t.Context())
+	if err != nil || report.Fault != nil || report.Entries != crashTasks+crashWorkers {
+		t.Fatalf("chain: %+v, %v", report, err)
 	}
 }
 

@@ -46,3 +46,6 @@ func (c *failingClient) Stop(ctx context.Context) error {
 	}
 	return c.jobClient.Stop(ctx)
 }
+
+// Follows returns what keeps e from being the entry after the last one.
+func (e Entry) Follows(last Entry) error { return e.follows(last) }

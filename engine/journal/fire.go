@@ -17,6 +17,8 @@ type Firing struct {
 	// Schedule is the text of the schedule that Tick belongs to, see LastTick.
 	Schedule string
 	Lane     Lane
+	// RequestID is the id of the request that asks for the firing, if one does.
+	RequestID string
 }
 
 // FireResult says what became of a firing.
@@ -143,9 +145,9 @@ func (j *Journal) createExecution(ctx context.Context, q querier, f Firing, now 
 		status = Pending
 	}
 	id, err := scanID(q.queryRow(ctx, `INSERT INTO executions
-		(policy, policy_version, registry, trigger_type, tick, lane, status, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id`,
-		f.Policy, f.PolicyVersion, f.Registry, f.Trigger, micros(f.Tick), f.Lane, status, micros(j.now())))
+		(policy, policy_version, registry, trigger_type, tick, lane, status, created_at, request_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`,
+		f.Policy, f.PolicyVersion, f.Registry, f.Trigger, micros(f.Tick), f.Lane, status, micros(j.now()), f.RequestID))
 	if err != nil || !now {
 		return id, err
 	}
@@ -155,8 +157,9 @@ func (j *Journal) createExecution(ctx context.Context, q querier, f Firing, now 
 // join lets a waiting execution serve one more firing.
 func join(ctx context.Context, q querier, id int64, f Firing) error {
 	_, err := q.exec(ctx, `UPDATE executions SET policy_version = $2, registry = $3,
-		lane = CASE WHEN $4 = 'live' THEN 'live' ELSE lane END WHERE id = $1`,
-		id, f.PolicyVersion, f.Registry, string(f.Lane))
+		lane = CASE WHEN $4 = 'live' THEN 'live' ELSE lane END,
+		request_id = CASE WHEN request_id = '' THEN $5 ELSE request_id END WHERE id = $1`,
+		id, f.PolicyVersion, f.Registry, string(f.Lane), f.RequestID)
 	return err
 }
 

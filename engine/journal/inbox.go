@@ -96,9 +96,9 @@ func (j *Journal) eventExecution(ctx context.Context, q querier, f Firing) (int6
 		return id, err
 	}
 	return scanID(q.queryRow(ctx, `INSERT INTO executions
-		(policy, policy_version, registry, trigger_type, tick, lane, status, walked, created_at, started_at)
-		VALUES ($1, $2, $3, 'event_based', 0, 'pushes', 'InProgress', 1, $4, $4) RETURNING id`,
-		f.Policy, f.PolicyVersion, f.Registry, micros(now)))
+		(policy, policy_version, registry, trigger_type, tick, lane, status, walked, created_at, started_at, request_id)
+		VALUES ($1, $2, $3, 'event_based', 0, 'pushes', 'InProgress', 1, $4, $4, $5) RETURNING id`,
+		f.Policy, f.PolicyVersion, f.Registry, micros(now), f.RequestID))
 }
 
 // deliverTo adds pushes of one repository to its task, and sees to it that a job

@@ -53,8 +53,9 @@ type Execution struct {
 	Status        Status             `json:"status"`
 	Reason        string             `json:"reason,omitempty"` // why it Failed or Stopped
 	Detail        string             `json:"detail,omitempty"`
-	Tasks         int64              `json:"tasks"`  // repositories found so far
-	Counts        Counts             `json:"counts"` // of subtasks
+	RequestID     string             `json:"request_id,omitempty"` // of the request that fired it first
+	Tasks         int64              `json:"tasks"`                // repositories found so far
+	Counts        Counts             `json:"counts"`               // of subtasks
 	CreatedAt     time.Time          `json:"created_at"`
 	StartedAt     time.Time          `json:"started_at,omitzero"`
 	FinishedAt    time.Time          `json:"finished_at,omitzero"`
@@ -108,6 +109,7 @@ type Subtask struct {
 type Record struct {
 	ID             int64              `json:"id"`
 	ExecutionID    int64              `json:"execution_id"`
+	RequestID      string             `json:"request_id,omitempty"` // of the request that fired the execution
 	Policy         string             `json:"policy"`
 	PolicyVersion  string             `json:"policy_version"`
 	Trigger        policy.TriggerType `json:"trigger"`

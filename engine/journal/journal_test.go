@@ -16,6 +16,9 @@ import (
 
 func TestMain(m *testing.M) {
 	if state := os.Getenv(childState); state != "" {
+		if os.Getenv(childSigns) != "" {
+			signForEver(state)
+		}
 		runChild(state)
 		return
 	}

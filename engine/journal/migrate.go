@@ -106,7 +106,10 @@ func checkSchema(ctx context.Context, q querier) error {
 	if err != nil {
 		return err
 	}
-	want := int64(len(files)) // they are numbered from 1
+	want, err := goose.NumericComponent(files[len(files)-1].Name()) // they are sorted
+	if err != nil {
+		return err
+	}
 	var have int64
 	if err := q.queryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+schemaTable).Scan(&have); err != nil {
 		return fmt.Errorf("the database holds no journal: %w", err)

@@ -69,7 +69,11 @@ func (s *postgresStore) update(ctx context.Context, f func(querier) error) error
 	var err error
 	for range postgresTries {
 		err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			return f(pgTx{pgQuerier{tx}, tx})
+			q := pgTx{pgQuerier{tx}, tx, new(links)}
+			if err := f(q); err != nil {
+				return err
+			}
+			return q.append(ctx, q)
 		})
 		if !lostRace(err) {
 			return err
@@ -90,10 +94,12 @@ func (s *postgresStore) close() error {
 	return nil
 }
 
-// pgTx is what River needs to insert jobs in our transaction.
+// pgTx is a transaction, with what River needs to insert jobs in it and what the
+// chain is to go on with.
 type pgTx struct {
 	pgQuerier
 	tx pgx.Tx
+	*links
 }
 
 func (t pgTx) raw() pgx.Tx { return t.tx }

@@ -10,13 +10,13 @@ func (j *Journal) embedded() bool { return j.lock != nil }
 
 // recoverEmbedded takes up what a killed process left behind. The lock proves
 // that nobody runs it: its jobs are available again at once, its claims are
-// void, and nobody leads the queue's maintenance.
+// void, nobody delivers to a sink or leads the queue's maintenance.
 func (j *Journal) recoverEmbedded(ctx context.Context) error {
 	err := j.store.update(ctx, func(q querier) error {
 		if err := freeJobs(ctx, q); err != nil {
 			return err
 		}
-		for _, sql := range []string{`DELETE FROM river_leader`, `DELETE FROM claims`} {
+		for _, sql := range []string{`DELETE FROM river_leader`, `DELETE FROM claims`, `UPDATE sinks SET expires_at = 0`} {
 			if _, err := q.exec(ctx, sql); err != nil {
 				return err
 			}

@@ -3,14 +3,14 @@ package journal
 import "encoding/json"
 
 const selectExecution = `SELECT id, policy, policy_version, registry, trigger_type, tick, lane, status, reason, detail,
-	tasks, counts, created_at, started_at, finished_at FROM executions`
+	tasks, counts, request_id, created_at, started_at, finished_at FROM executions`
 
 func scanExecution(s scanner) (Execution, error) {
 	var e Execution
 	var tick, created, started, finished int64
 	var counts string
 	err := s.Scan(&e.ID, &e.Policy, &e.PolicyVersion, &e.Registry, &e.Trigger, &tick, &e.Lane, &e.Status, &e.Reason, &e.Detail,
-		&e.Tasks, &counts, &created, &started, &finished)
+		&e.Tasks, &counts, &e.RequestID, &created, &started, &finished)
 	if err != nil {
 		return Execution{}, err
 	}
@@ -49,15 +49,17 @@ func scanSubtask(s scanner) (Subtask, error) {
 	return t, err
 }
 
-const selectRecord = `SELECT id, execution_id, policy, policy_version, trigger_type, registry, repository, digest, tags,
+const recordColumns = `id, execution_id, request_id, policy, policy_version, trigger_type, registry, repository, digest, tags,
 	identity, format, key_name, key_fingerprint, key_version, algorithm, state, reason, signature, stored_as, tag_moved, created_at,
-	finished_at FROM records`
+	finished_at`
+
+const selectRecord = `SELECT ` + recordColumns + ` FROM records`
 
 func scanRecord(s scanner) (Record, error) {
 	var r Record
 	var tags string
 	var moved, created, finished int64
-	err := s.Scan(&r.ID, &r.ExecutionID, &r.Policy, &r.PolicyVersion, &r.Trigger, &r.Registry, &r.Repository, &r.Digest, &tags,
+	err := s.Scan(&r.ID, &r.ExecutionID, &r.RequestID, &r.Policy, &r.PolicyVersion, &r.Trigger, &r.Registry, &r.Repository, &r.Digest, &tags,
 		&r.Identity, &r.Format, &r.Key, &r.KeyFingerprint, &r.KeyVersion, &r.Algorithm, &r.State, &r.Reason, &r.Signature, &r.StoredAs,
 		&moved, &created, &finished)
 	if err != nil {

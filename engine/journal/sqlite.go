@@ -96,7 +96,11 @@ func (s *sqliteStore) update(ctx context.Context, f func(querier) error) error {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	if err := f(sqliteTx{sqlQuerier{tx}, tx}); err != nil {
+	q := sqliteTx{sqlQuerier{tx}, tx, new(links)}
+	if err := f(q); err != nil {
+		return err
+	}
+	if err := q.append(ctx, q); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -112,10 +116,12 @@ func (s *sqliteStore) close() error {
 	return errors.Join(errs...)
 }
 
-// sqliteTx is what River needs to insert jobs in our transaction.
+// sqliteTx is a transaction, with what River needs to insert jobs in it and what
+// the chain is to go on with.
 type sqliteTx struct {
 	sqlQuerier
 	tx *sql.Tx
+	*links
 }
 
 func (t sqliteTx) raw() *sql.Tx { return t.tx }

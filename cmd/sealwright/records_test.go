@@ -1,0 +1,118 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestExportIsVerifiedByOthers: OpenSSL and the standard library verify what was
+// exported, by nothing but what DSSE and in-toto say of the form, and the chain
+// can be followed in the payloads alone.
+func TestExportIsVerifiedByOthers(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.configure(fmt.Sprintf(manual, "all"))
+	digests := h.push("library/api", 3)
+	h.run(exitOK, "run", "--once")
+	h.run(exitOK, "key", "generate", "--out", h.path("audit"))
+	h.run(exitOK, "records", "export", "--key", "file:"+h.path("audit.key"), "--out", h.path("records.jsonl"))
+	lines := strings.Split(strings.TrimSuffix(h.read("records.jsonl"), "\n"), "\n")
+	if len(lines) != len(digests) {
+		t.Fatalf("%d lines for %d signatures", len(lines), len(digests))
+	}
+	previous := strings.Repeat("0", 64)
+	for i, line := range lines {
+		payload := h.judgeEnvelope(line)
+		var s struct {
+			Type          string `json:"_type"`
+			PredicateType string `json:"predicateType"`
+			Subject       []struct {
+				Name   string
+				Digest map[string]string
+			}
+			Predicate struct {
+				Seq          int
+				Hash         string
+				PreviousHash string `json:"previous_hash"`
+				Record       json.RawMessage
+			}
+		}
+		if err := json.Unmarshal(payload, &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.Type != "https://in-toto.io/Statement/v1" || s.PredicateType != "https://sealwright.dev/signature-record/v1" ||
+			len(s.Subject) != 1 || !strings.HasSuffix(s.Subject[0].Name, "/library/api") || len(s.Subject[0].Digest["sha256"]) != 64 {
+			t.Errorf("statement %s", payload)
+		}
+		sum := sha256.Sum256(fmt.Appendf(nil, "sealwright.dev/record-chain/v1\n%d\n%s\n%s", i+1, previous, s.Predicate.Record))
+		if got := fmt.Sprintf("%x", sum); s.Predicate.Seq != i+1 || s.Predicate.PreviousHash != previous || s.Predicate.Hash != got {
+			t.Errorf("entry %d: %s does not follow from %s", i+1, payload, previous)
+		}
+		previous = s.Predicate.Hash
+	}
+	if out, _ := h.run(exitOK, "records", "verify", "--head", previous); !strings.Contains(out, "head      "+previous+"\n") {
+		t.Errorf("verify printed %s", out)
+	}
+}
+
+// judgeEnvelope verifies an envelope with the public half of the key audit, and
+// returns its payload.
+func (h *house) judgeEnvelope(line string) []byte {
+	h.t.Helper()
+	var envelope struct {
+		PayloadType, Payload string
+		Signatures           []struct{ KeyID, Sig string }
+	}
+	if err := json.Unmarshal([]byte(line), &envelope); err != nil || len(envelope.Signatures) != 1 {
+		h.t.Fatalf("%s: %v", line, err)
+	}
+	payload, err := base64.StdEncoding.DecodeString(envelope.Payload)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	sig, err := base64.StdEncoding.DecodeString(envelope.Signatures[0].Sig)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	pae := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(envelope.PayloadType), envelope.PayloadType, len(payload), payload)
+	if err := os.WriteFile(h.path("pae"), pae, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.path("sig"), sig, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	out, err := exec.CommandContext(h.t.Context(), "openssl", "dgst", "-sha256", "-verify", h.path("audit.pub"),
+		"-signature", h.path("sig"), h.path("pae")).CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("openssl: %v\n%s", err, out)
+	}
+	block, _ := pem.Decode([]byte(h.read("audit.pub")))
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	sum, id := sha256.Sum256(pae), sha256.Sum256(block.Bytes)
+	if !ecdsa.VerifyASN1(key.(*ecdsa.PublicKey), sum[:], sig) || envelope.Signatures[0].KeyID != fmt.Sprintf("%x", id) {
+		h.t.Errorf("not verified: %s", line)
+	}
+	return payload
+}
+
+// read returns what is in a file of the house.
+func (h *house) read(name string) string {
+	h.t.Helper()
+	text, err := os.ReadFile(h.path(name))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(text)
+}
