@@ -124,8 +124,8 @@ func must[T any](t *testing.T) func(*T, error) *T {
 	}
 }
 
-// wantRefusal checks an error of the SDK.
-func wantRefusal(t *testing.T, err error, status int, code string) {
+// wantRefusal checks an error of the SDK, and returns what it says.
+func wantRefusal(t *testing.T, err error, status int, code string) string {
 	t.Helper()
 	var refusal *sdkerr.ServiceResponseError
 	if !errors.As(err, &refusal) {
@@ -134,6 +134,7 @@ func wantRefusal(t *testing.T, err error, status int, code string) {
 	if refusal.StatusCode != status || refusal.ErrorCode != code || len(refusal.RequestId) != 32 || refusal.ErrorMessage == "" {
 		t.Errorf("refused with %+v, want %d %s", refusal, status, code)
 	}
+	return refusal.ErrorMessage
 }
 
 func pointer[T any](v T) *T { return &v }
