@@ -19,7 +19,7 @@ func (a *API) statistics(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := summary{Quota: maxPolicies, Policies: len(list)}
+	s := summary{Quota: a.quota, Policies: len(list)}
 	counting, cancel := context.WithTimeout(ctx, countTime)
 	defer cancel()
 	all, err := a.occupied(counting, c)

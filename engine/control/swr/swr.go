@@ -43,13 +43,14 @@ type Options struct {
 type API struct {
 	Options
 	routes   []route
+	quota    int // of policies, for one registry
 	catalogs catalogs
 	listings chan struct{} // held by who lists the artifacts of a repository
 }
 
 // New returns the API.
 func New(o Options) *API {
-	return &API{Options: o, routes: routes(), listings: make(chan struct{}, maxListings)}
+	return &API{Options: o, routes: routes(), quota: maxPolicies, listings: make(chan struct{}, maxListings)}
 }
 
 // A call is one request.
