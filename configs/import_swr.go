@@ -7,9 +7,9 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/policy/swr"
 )
 
 // ImportSWR turns signature policies of Huawei SWR into a policy file: one
@@ -101,16 +101,15 @@ func (m *importer) swrPolicy(raw json.RawMessage, field string) {
 
 // swrAlgorithm checks how the vendor signs and says how to declare the key.
 func (m *importer) swrAlgorithm(field string, s *swrPolicy) []string {
-	if s.Method != "" && s.Method != "KMS" {
-		m.fault(joinField(field, "signature_method"), quote(s.Method)+" is not known", "KMS")
+	if s.Method != "" && s.Method != swr.Method {
+		m.fault(joinField(field, "signature_method"), quote(s.Method)+" is not known", swr.Method)
 	}
-	known := []policy.Algorithm{policy.ECDSASHA256, policy.ECDSASHA384, policy.SM2SM3}
 	switch {
 	case s.Algorithm == "":
 		m.note(joinField(field, "signature_algorithm"), "is missing; declare the key with the algorithm that is wanted")
 		return nil
-	case !slices.Contains(known, policy.Algorithm(s.Algorithm)):
-		m.fault(joinField(field, "signature_algorithm"), quote(s.Algorithm)+" is not known", join(known))
+	case !slices.Contains(swr.Algorithms, s.Algorithm):
+		m.fault(joinField(field, "signature_algorithm"), quote(s.Algorithm)+" is not known", join(swr.Algorithms))
 		return nil
 	}
 	return []string{"Declare the key with algorithm " + s.Algorithm + "."}
@@ -125,77 +124,37 @@ func (m *importer) swrRule(raw json.RawMessage, field string) policy.ScopeRule {
 	if !m.object(raw, field, &rule, "tag_selectors", "scope_selectors", "repo_scope_mode") {
 		return policy.ScopeRule{}
 	}
-	for _, key := range slices.Sorted(maps.Keys(rule.Scope)) {
-		if key != "repository" {
-			m.fault(joinField(field, "scope_selectors."+key), "is not known", "repository")
-		}
-	}
-	if rule.Mode != "" && rule.Mode != "regular" && rule.Mode != "selection" {
-		m.fault(joinField(field, "repo_scope_mode"), quote(rule.Mode)+" is not known", "regular, selection")
-	}
+	m.swrFaults(swr.CheckScope(field, slices.Collect(maps.Keys(rule.Scope)), rule.Mode)...)
 	var out policy.ScopeRule
-	out.Repositories, _ = m.swrOnly(rule.Scope["repository"], joinField(field, "scope_selectors.repository"), "repoMatches", "repoExcludes")
-	out.Tags, out.Untagged = m.swrOnly(rule.Tags, joinField(field, "tag_selectors"), "matches", "excludes")
+	out.Repositories, _ = m.swrOnly(rule.Scope[swr.Repository], joinField(field, "scope_selectors."+swr.Repository), swr.RepoMatches, swr.RepoExcludes)
+	out.Tags, out.Untagged = m.swrOnly(rule.Tags, joinField(field, "tag_selectors"), swr.Matches, swr.Excludes)
 	return out
 }
 
-// swrOnly reads a list of selectors, of which there must be one: several would
-// have to hold at once, which one native selector cannot say.
+// swrOnly reads a list of selectors, of which there must be one.
 func (m *importer) swrOnly(list []json.RawMessage, field, matches, excludes string) (policy.Selector, bool) {
-	if len(list) != 1 {
-		m.fault(field, fmt.Sprintf("has %d selectors", len(list)), "one selector")
+	if f, ok := swr.CheckOnly(field, len(list)); !ok {
+		m.swrFaults(f)
 		return policy.Selector{}, false
 	}
 	field += "[0]"
-	var s struct {
-		Kind       string `json:"kind"`
-		Decoration string `json:"decoration"`
-		Pattern    string `json:"pattern"`
-		Extras     string `json:"extras"`
-	}
+	var s swr.Selector
 	if !m.object(list[0], field, &s, "kind", "decoration", "pattern", "extras") {
 		return policy.Selector{}, false
 	}
-	if s.Kind != "doublestar" {
-		m.fault(joinField(field, "kind"), quote(s.Kind)+" is not known", "doublestar")
-	}
-	if err := policy.CheckPattern(s.Pattern); err != nil {
-		m.fault(joinField(field, "pattern"), err.Error(), policy.PatternAllowed)
-	}
+	selector, extras, faults := s.Read(field, matches, excludes)
+	m.swrFaults(faults...)
 	m.notePattern(joinField(field, "pattern"), s.Pattern)
-	untagged := m.swrExtras(joinField(field, "extras"), s.Extras)
-	switch s.Decoration {
-	case matches:
-		return policy.Selector{Matches: []string{s.Pattern}}, untagged
-	case excludes:
-		return policy.Selector{Excludes: []string{s.Pattern}}, untagged
+	for _, name := range extras.Unknown {
+		m.note(joinField(field, "extras"), quote(name)+" is unknown and was ignored")
 	}
-	m.fault(joinField(field, "decoration"), quote(s.Decoration)+" is not known", matches+", "+excludes)
-	return policy.Selector{}, false
+	return selector, extras.Untagged
 }
 
-// swrExtras reads whether untagged artifacts are meant, which is not the
-// default.
-func (m *importer) swrExtras(field, extras string) bool {
-	const allowed = `empty, {"untagged":true} or {"untagged":false}`
-	if strings.TrimSpace(extras) == "" {
-		return false
+func (m *importer) swrFaults(faults ...policy.Fault) {
+	for _, f := range faults {
+		m.fault(f.Field, f.Problem, f.Allowed)
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(extras), &fields); err != nil || fields == nil {
-		m.fault(field, quote(extras)+" is not a JSON object", allowed)
-		return false
-	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if name != "untagged" {
-			m.note(field, quote(name)+" is unknown and was ignored")
-		}
-	}
-	var untagged bool
-	if value, ok := fields["untagged"]; ok && (string(value) == "null" || json.Unmarshal(value, &untagged) != nil) {
-		m.fault(field, "untagged is not a truth value", allowed)
-	}
-	return untagged
 }
 
 var (

@@ -5,17 +5,37 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 )
 
 // pageLimit is the size of a page when the caller does not say.
 const pageLimit = 100
 
+// MaxOffset is how many rows a page may leave out at most: each costs a little
+// whenever the page is read. Cursors have no such limit.
+const MaxOffset = 1_000_000
+
+// ErrOffset is for a page that begins below 0 or beyond MaxOffset.
+var ErrOffset = fmt.Errorf("offset is not allowed; allowed: 0 to %d", MaxOffset)
+
 // An ExecutionFilter chooses executions. Zero fields choose all.
 type ExecutionFilter struct {
-	Policy string
-	Status Status
-	Before int64 // continue after this execution of the last page
-	Limit  int   // default 100
+	Policy   string
+	Registry string
+	Status   Status
+	Since    time.Time // created then or later
+	Before   int64     // continue after this execution of the last page
+	Offset   int       // leave out so many; for clients that number pages
+	Limit    int       // default 100
+}
+
+// A TaskFilter chooses tasks of one execution.
+type TaskFilter struct {
+	ExecutionID int64
+	Below       string // of repositories that begin so; empty: of all
+	Offset      int    // leave out so many
+	Limit       int    // default 100
 }
 
 // A SubtaskFilter chooses subtasks. Zero fields choose all.
@@ -23,8 +43,10 @@ type SubtaskFilter struct {
 	ExecutionID, TaskID int64
 	Status              Status
 	Reason              string
-	After               int64 // continue after this subtask of the last page
-	Limit               int   // default 100
+	Below               string // of repositories that begin so; empty: of all
+	After               int64  // continue after this subtask of the last page
+	Offset              int    // leave out so many; for clients that number pages
+	Limit               int    // default 100
 }
 
 // A RecordFilter chooses records. Zero fields choose all.
@@ -36,12 +58,13 @@ type RecordFilter struct {
 
 // Executions returns a page of executions, the newest first.
 func (j *Journal) Executions(ctx context.Context, f ExecutionFilter) ([]Execution, error) {
-	var w where
-	w.equal("policy", f.Policy)
-	w.equal("status", string(f.Status))
-	w.cursor("id <", f.Before)
+	rows, err := page(f.Offset, f.Limit)
+	if err != nil {
+		return nil, err
+	}
+	w := f.where()
 	q := j.store.reader()
-	es, err := collect(ctx, q, scanExecution, selectExecution+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
+	es, err := collect(ctx, q, scanExecution, selectExecution+w.sql()+` ORDER BY id DESC `+rows, w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading executions: %w", err)
 	}
@@ -75,13 +98,12 @@ func (j *Journal) Tasks(ctx context.Context, executionID, after int64, n int) ([
 
 // Subtasks returns a page of subtasks in the order in which they were found.
 func (j *Journal) Subtasks(ctx context.Context, f SubtaskFilter) ([]Subtask, error) {
-	var w where
-	w.equalID("execution_id", f.ExecutionID)
-	w.equalID("task_id", f.TaskID)
-	w.equal("status", string(f.Status))
-	w.equal("reason", f.Reason)
-	w.cursor("id >", f.After)
-	ss, err := collect(ctx, j.store.reader(), scanSubtask, selectSubtask+w.sql()+` ORDER BY id `+limit(f.Limit), w.args...)
+	rows, err := page(f.Offset, f.Limit)
+	if err != nil {
+		return nil, err
+	}
+	w := f.where()
+	ss, err := collect(ctx, j.store.reader(), scanSubtask, selectSubtask+w.sql()+` ORDER BY id `+rows, w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading subtasks: %w", err)
 	}
@@ -133,6 +155,14 @@ func (w *where) cursor(condition string, v int64) {
 	}
 }
 
+// below chooses rows of repositories that begin so, whatever the database's order
+// of letters.
+func (w *where) below(prefix string) {
+	if prefix != "" {
+		w.add("substr(repository, 1, "+strconv.Itoa(utf8.RuneCountInString(prefix))+") =", prefix)
+	}
+}
+
 func (w *where) sql() string {
 	if len(w.conditions) == 0 {
 		return ""
@@ -145,6 +175,14 @@ func limit(n int) string {
 		n = pageLimit
 	}
 	return "LIMIT " + strconv.Itoa(n)
+}
+
+// page is a limit after rows that are left out.
+func page(offset, n int) (string, error) {
+	if offset < 0 || offset > MaxOffset {
+		return "", ErrOffset
+	}
+	return limit(n) + " OFFSET " + strconv.Itoa(offset), nil
 }
 
 func executionByID(ctx context.Context, q querier, id int64) (Execution, error) {

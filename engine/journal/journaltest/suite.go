@@ -67,6 +67,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"writer/faults":         testFaults,
 		"writer/cancelled":      testCancelled,
 		"read/pages":            testPages,
+		"read/numbered pages":   testNumberedPages,
 		"read/prune":            testPrune,
 		"read/ping":             testPing,
 		"jobs/all":              testJobs,
