@@ -29,6 +29,7 @@ type estate struct {
 // one is of the instance that the callers see, with one image.
 func newEstate(t *testing.T, o controltest.Options) *estate {
 	t.Helper()
+	o.Rights.PerSecond, o.Rights.Burst = 1000, 1000
 	e := &estate{House: controltest.New(t, o), t: t}
 	e.url = e.Serve(t, tcr.New(tcr.Options{Engine: e.Engine, Door: e.Door, Rights: e.Rights, Log: zaptest.NewLogger(t)}))
 	return e
@@ -216,12 +217,20 @@ func (c client) image(tag string) imageInfo {
 // signed waits until a tag of library/app carries its policy's signature.
 func (c client) signed(tag string) imageInfo {
 	c.t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(60 * time.Millisecond) { // below what a caller may ask
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if i := c.image(tag); i.KmsSignature != "" {
 			return i
 		}
 		if time.Now().After(end) {
 			c.t.Fatalf("%s is not signed", tag)
 		}
+	}
+}
+
+// nextSecond waits until a request that was sent before has another signature if it
+// is sent again: they say the time in seconds.
+func nextSecond() {
+	for began := time.Now().Unix(); time.Now().Unix() == began; {
+		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -83,6 +83,7 @@ func TestLifeCycle(t *testing.T) {
 	if i := viewer.image("old"); i.KmsSignature != "" {
 		t.Errorf("the other key has signed it: %+v", i)
 	}
+	nextSecond()
 	operator.call("CreateSignature", app("old"), nil)
 	second := viewer.signed("old")
 	e.proves(controltest.RSAKey, "images.example.com/library/app", second)
@@ -103,6 +104,7 @@ func TestLifeCycle(t *testing.T) {
 	if all := viewer.policies(); len(all) != 0 {
 		t.Errorf("policies %v", all)
 	}
+	nextSecond()
 	operator.refused("CreateSignature", app("old"), "ResourceNotFound.TcrResourceNotFound", "signature policy")
 	digest, err := v1.NewHash(old)
 	if err != nil {
