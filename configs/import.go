@@ -155,3 +155,11 @@ func (m *importer) finish(origin string) ([]byte, []Fault, error) {
 		"# under these names, or for a key under this alias.\n"
 	return append([]byte(header), text...), m.notes, nil
 }
+
+// spelt spells false out and leaves true, the default, away.
+func spelt(enabled bool) *bool {
+	if enabled {
+		return nil
+	}
+	return &enabled
+}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/policy/tcr"
 )
 
 // ImportTCR turns signature policies of Tencent TCR into a policy file: the body
@@ -42,22 +42,8 @@ func ImportTCR(r io.Reader) (file []byte, notes []Fault, err error) {
 	return m.finish("Tencent TCR")
 }
 
-// tcrPolicy is what both forms of a policy say.
-type tcrPolicy struct {
-	registry, namespace, name, key, region, domain string
-	disabled                                       bool
-}
-
 func (m *importer) tcrRequest(raw json.RawMessage) {
-	var body struct {
-		RegistryID    string `json:"RegistryId"`
-		Name          string
-		NamespaceName string
-		KmsID         string `json:"KmsId"`
-		KmsRegion     string
-		Domain        string
-		Disabled      bool
-	}
+	var body tcr.Document
 	if !m.object(raw, "", &body, "RegistryId", "Name", "NamespaceName", "KmsId", "KmsRegion", "Domain", "Disabled",
 		"Action", "Version", "Region") {
 		return
@@ -74,7 +60,7 @@ func (m *importer) tcrRequest(raw json.RawMessage) {
 	if !complete {
 		return
 	}
-	m.tcr("", tcrPolicy{body.RegistryID, body.NamespaceName, body.Name, body.KmsID, body.KmsRegion, body.Domain, body.Disabled})
+	m.tcr("", body)
 }
 
 func (m *importer) tcrNamespaces(raw json.RawMessage) {
@@ -100,14 +86,14 @@ func (m *importer) tcrNamespace(raw json.RawMessage, field string) {
 		return
 	}
 	for i, item := range namespace.Metadata {
-		if item.Key == "kms_sign" {
+		if item.Key == tcr.MetadataKey {
 			m.tcrMetadata(json.RawMessage(item.Value), joinField(field, fmt.Sprintf("Metadata[%d].Value", i)), namespace.Name)
 		}
 	}
 }
 
 func (m *importer) tcrMetadata(raw json.RawMessage, field, namespace string) {
-	var value struct {
+	var value struct { // tcr.Metadata without create_at, which may be anything here
 		Name      string `json:"name"`
 		Domain    string `json:"domain"`
 		KmsID     string `json:"kms_id"`
@@ -121,13 +107,12 @@ func (m *importer) tcrMetadata(raw json.RawMessage, field, namespace string) {
 		m.fault(joinField(field, "kms_id"), "is required", "")
 		return
 	}
-	m.tcr(field, tcrPolicy{"", namespace, value.Name, value.KmsID, value.KmsRegion, value.Domain, value.Disabled})
+	m.tcr(field, tcr.Document{NamespaceName: namespace, Name: value.Name, KmsID: value.KmsID, KmsRegion: value.KmsRegion,
+		Domain: value.Domain, Disabled: value.Disabled})
 }
 
-// tcr adds a policy with TCR's meaning: every tagged image that is pushed to the
-// namespace. TCR has no schedule.
-func (m *importer) tcr(field string, t tcrPolicy) {
-	enabled := !t.disabled
+// tcr adds a policy with TCR's meaning. TCR has no schedule.
+func (m *importer) tcr(field string, d tcr.Document) {
 	comments := []string{
 		"TCR signs with an RSA_2048 key: declare the key with algorithm RSA_PKCS1_SHA_256,",
 		"which stock cosign verifies, or RSA_PSS_SHA_256.",
@@ -135,34 +120,18 @@ func (m *importer) tcr(field string, t tcrPolicy) {
 	}
 	complete := func(value *string, what string) {
 		if *value == "" {
-			*value, enabled = toComplete, false
+			*value, d.Disabled = toComplete, true
 			m.note(field, what+" is not in this JSON; the policy is disabled until it is completed")
 			comments = append(comments, "Complete the "+what+", then set enabled to true.")
 		}
 	}
-	complete(&t.registry, "registry")
-	complete(&t.namespace, "namespace")
-	if t.region != "" {
-		comments = append(comments, "The key is in KMS region "+quote(t.region)+".")
+	complete(&d.RegistryID, "registry")
+	complete(&d.NamespaceName, "namespace")
+	if d.KmsRegion != "" {
+		comments = append(comments, "The key is in KMS region "+quote(d.KmsRegion)+".")
 	}
 	m.note(field, "signatures that TCR made itself are not read; images get new ones")
-	all := policy.Selector{Matches: []string{"**"}}
-	m.add(field, policy.Policy{
-		Name:      m.name(field, t.name, "tcr-"+t.namespace),
-		Enabled:   spelt(enabled),
-		Registry:  t.registry,
-		Namespace: t.namespace,
-		Trigger:   policy.Trigger{Type: policy.EventBased},
-		Scope:     []policy.ScopeRule{{Repositories: all, Tags: all}},
-		Key:       t.key,
-		Domain:    t.domain,
-	}, comments...)
-}
-
-// spelt spells false out and leaves true, the default, away.
-func spelt(enabled bool) *bool {
-	if enabled {
-		return nil
-	}
-	return &enabled
+	p := d.Policy()
+	p.Name = m.name(field, d.Name, "tcr-"+d.NamespaceName)
+	m.add(field, p, comments...)
 }

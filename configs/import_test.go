@@ -195,6 +195,7 @@ func TestImportRefuses(t *testing.T) {
 		{"TCR without anything", "{}", ImportTCR, "RegistryId: is required\nName: is required\nNamespaceName: is required\nKmsId: is required"},
 		{"TCR field in another case", `{"registryid":"a","Name":"b","NamespaceName":"c","KmsId":"d"}`, ImportTCR, "RegistryId: is required"},
 		{"TCR wrong type", `{"RegistryId":"a","Name":"b","NamespaceName":"c","KmsId":"d","Disabled":"no"}`, ImportTCR, "Disabled: is a JSON string; allowed: the type that the vendor documents"},
+		{"TCR metadata of the wrong type", `{"name":"a","kms_id":"d","disabled":"no","create_at":7}`, ImportTCR, "disabled: is a JSON string; allowed: the type that the vendor documents"},
 		{"TCR namespace", `{"RegistryId":"a","Name":"b","NamespaceName":"C","KmsId":"d"}`, ImportTCR, `cannot be imported: namespace: "C" is not allowed; allowed: a repository name prefix without leading or trailing '/': lower-case letters, digits, single '.', '_', '-' and '/' between them`},
 		{"TCR metadata", `{"Metadata":[{"Key":"kms_sign","Value":"{"}]}`, ImportTCR, "Metadata[0].Value: is not an object"},
 		{"TCR no key", `{"name":"a","kms_id":""}`, ImportTCR, "kms_id: is required"},

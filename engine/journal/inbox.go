@@ -85,8 +85,33 @@ func (j *Journal) Deliver(ctx context.Context, f Firing, pushes []Push) (fresh i
 	return fresh, nil
 }
 
-// eventExecution returns the execution that takes pushes. It has no walk: its
-// repositories come with the events.
+// DeliverAlone is Deliver of one push, in an execution of its own, which it
+// returns: an artifact that another execution has dealt with is looked at again.
+func (j *Journal) DeliverAlone(ctx context.Context, f Firing, p Push) (e Execution, err error) {
+	if f.Trigger != policy.EventBased {
+		return e, fmt.Errorf("delivering a push to policy %q: trigger %q", f.Policy, f.Trigger)
+	}
+	err = j.write(ctx, policyKey(f.Policy), func(ctx context.Context, q querier) error {
+		if _, err := lockPolicy(ctx, q, f.Policy); err != nil {
+			return err
+		}
+		id, err := j.newEventExecution(ctx, q, f)
+		if err != nil {
+			return err
+		}
+		if _, err := j.deliverTo(ctx, q, f.Registry, id, []Push{p}); err != nil {
+			return err
+		}
+		e, err = executionByID(ctx, q, id)
+		return err
+	})
+	if err != nil {
+		return Execution{}, fmt.Errorf("delivering a push to policy %q: %w", f.Policy, err)
+	}
+	return e, nil
+}
+
+// eventExecution returns the execution that takes pushes.
 func (j *Journal) eventExecution(ctx context.Context, q querier, f Firing) (int64, error) {
 	now := j.now()
 	id, err := scanID(q.queryRow(ctx, `SELECT id FROM executions WHERE policy = $1 AND policy_version = $2 AND trigger_type = 'event_based'
@@ -95,10 +120,16 @@ func (j *Journal) eventExecution(ctx context.Context, q querier, f Firing) (int6
 	if !errors.Is(err, sql.ErrNoRows) {
 		return id, err
 	}
+	return j.newEventExecution(ctx, q, f)
+}
+
+// newEventExecution begins an execution that takes pushes. It has no walk: its
+// repositories come with the events.
+func (j *Journal) newEventExecution(ctx context.Context, q querier, f Firing) (int64, error) {
 	return scanID(q.queryRow(ctx, `INSERT INTO executions
 		(policy, policy_version, registry, trigger_type, tick, lane, status, walked, created_at, started_at, request_id)
 		VALUES ($1, $2, $3, 'event_based', 0, 'pushes', 'InProgress', 1, $4, $4, $5) RETURNING id`,
-		f.Policy, f.PolicyVersion, f.Registry, micros(now), f.RequestID))
+		f.Policy, f.PolicyVersion, f.Registry, micros(j.now()), f.RequestID))
 }
 
 // deliverTo adds pushes of one repository to its task, and sees to it that a job

@@ -71,6 +71,10 @@ type Options struct {
 	Rights rights.Options
 	// Clock is the door's.
 	Clock func() time.Time
+	// Aliases are further names of Key.
+	Aliases []string
+	// Admit is asked by the door besides Rights.
+	Admit func(door.Caller, *http.Request) error
 	// Metrics, if there are any, count what the engine does.
 	Metrics Metrics
 	// Tracer traces what the engine does.
@@ -90,7 +94,7 @@ func New(t *testing.T, o Options) *House {
 	t.Helper()
 	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}}
 	keys := map[string]engine.Key{
-		Key:    {Signer: h.key(t, Key, policy.ECDSASHA256), Aliases: []string{KeyAlias}},
+		Key:    {Signer: h.key(t, Key, policy.ECDSASHA256), Aliases: append([]string{KeyAlias}, o.Aliases...)},
 		RSAKey: {Signer: h.key(t, RSAKey, policy.RSAPSSSHA256), Aliases: []string{RSAKeyAlias}},
 	}
 	places := map[string]*engine.Place{}
@@ -168,8 +172,14 @@ func (h *House) openDoor(t *testing.T, o Options) {
 		{Name: "stranger", Role: door.Admin, AccessKey: StrangerKey, Secret: []byte(StrangerSecret), TokenSHA256: sha256.Sum256([]byte(StrangerToken)),
 			Registries: []string{Other}},
 	}
+	admit := func(c door.Caller, r *http.Request) error {
+		if err := h.Rights.Admit(c, r); err != nil || o.Admit == nil {
+			return err
+		}
+		return o.Admit(c, r)
+	}
 	var err error
-	h.Door, err = door.New(door.Config{Credentials: append(credentials, o.Credentials...), Admit: h.Rights.Admit, Clock: o.Clock})
+	h.Door, err = door.New(door.Config{Credentials: append(credentials, o.Credentials...), Admit: admit, Clock: o.Clock})
 	if err != nil {
 		t.Fatal(err)
 	}

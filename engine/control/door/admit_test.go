@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -68,6 +69,11 @@ func TestAdmitBeforeMemory(t *testing.T) {
 	}
 	if err := enter(); !errors.Is(err, ErrReplayed) {
 		t.Errorf("a replay: %v", err)
+	}
+	again := httptest.NewRequest(http.MethodDelete, "/x", strings.NewReader("body"))
+	_, _, err := d.enter(again, c)
+	if said := (*ReplayedError)(nil); !errors.As(err, &said) || said.Caller.Name != "ci" || string(said.Body) != "body" {
+		t.Errorf("a replay is told as %#v", err)
 	}
 }
 

@@ -115,7 +115,10 @@ func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
 		return Caller{}, nil, err
 	}
 	if !c.forgettable {
-		if err := h.memory.admit(c, d.config.Clock); err != nil {
+		switch err := h.memory.admit(c, d.config.Clock); {
+		case errors.Is(err, ErrReplayed):
+			return Caller{}, nil, &ReplayedError{Caller: caller, Body: body}
+		case err != nil:
 			return Caller{}, nil, err
 		}
 	}

@@ -18,7 +18,7 @@ var (
 	ErrSignature = errors.New("the signature is wrong")
 	// ErrClock is for a request from too long ago or ahead.
 	ErrClock = errors.New("the request's time is outside the window, check the clock")
-	// ErrReplayed is for a change that was taken before.
+	// ErrReplayed is for a change that was taken before. It comes as *ReplayedError.
 	ErrReplayed = errors.New("the request was received before")
 	// ErrBusy is for a change by a caller whose last ones fill the memory of replays.
 	// The same request may be sent again later.
@@ -28,3 +28,16 @@ var (
 	// ErrBodyHash is for a body that is not the one whose hash the request names.
 	ErrBodyHash = errors.New("the body does not have the hash that the request says")
 )
+
+// A ReplayedError is ErrReplayed with who sent the change, and its body. It must not
+// be carried out; a dialect may look whether what it asks for is so already.
+type ReplayedError struct {
+	Caller Caller
+	Body   []byte
+}
+
+// Error returns the text of ErrReplayed.
+func (e *ReplayedError) Error() string { return ErrReplayed.Error() }
+
+// Unwrap returns ErrReplayed.
+func (e *ReplayedError) Unwrap() error { return ErrReplayed }

@@ -46,6 +46,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"artifact/found twice":  testFoundTwice,
 		"artifact/many":         testManyArtifacts,
 		"inbox/joined":          testInboxJoined,
+		"inbox/alone":           testInboxAlone,
 		"inbox/again":           testInboxAgain,
 		"inbox/settling":        testInboxSettling,
 		"inbox/put off":         testInboxPutOff,

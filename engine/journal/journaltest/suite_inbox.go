@@ -106,6 +106,33 @@ func testInboxJoined(t *testing.T, j *journal.Journal) {
 	}
 }
 
+// A push that is delivered alone has an execution of its own, whatever is under
+// way, and later pushes may join that.
+func testInboxAlone(t *testing.T, j *journal.Journal) {
+	deliver(t, j, pushed(), 1, push("a", "v1"))
+	first, _ := newest(t, j)
+	for range 2 {
+		x, err := j.DeliverAlone(t.Context(), pushed(), push("a", "v1"))
+		must(t, err)
+		mine, tasks := newest(t, j)
+		if x.ID == first.ID || x.ID != mine.ID || x.Status != journal.InProgress || x.Lane != journal.Pushes || len(tasks) != 1 {
+			t.Fatalf("execution %+v with %d tasks, after %+v", x, len(tasks), first)
+		}
+		first = x
+	}
+	deliver(t, j, pushed(), 0, push("a", "v1"))
+	_, tasks := newest(t, j)
+	settle(t, j, tasks["a"].ID, true, due(t, j, tasks["a"].ID, "v1")...)
+	if n, _, err := j.Waiting(t.Context()); err != nil || n != 2 {
+		t.Errorf("%d pushes wait, %v, want 2", n, err)
+	}
+	f := pushed()
+	f.Trigger = policy.Manual
+	if _, err := j.DeliverAlone(t.Context(), f, push("a", "v1")); err == nil {
+		t.Error("a firing by hand was taken for an event's")
+	}
+}
+
 // A tag that is pushed again while it is looked at is looked at again.
 func testInboxAgain(t *testing.T, j *journal.Journal) {
 	told := func(digest string) journal.Push { return journal.Push{Repository: "a", Tag: "v1", Digest: digest} }
