@@ -58,6 +58,8 @@ type House struct {
 	State string
 	// Public are the public halves of the keys, by name.
 	Public map[string]*kms.PublicKey
+	// Signers are the keys, by name. They are closed with the engine's setup.
+	Signers map[string]kms.Signer
 }
 
 // Options change a House. Zero values are defaults.
@@ -75,7 +77,7 @@ type Options struct {
 // New builds a house and starts its engine.
 func New(t *testing.T, o Options) *House {
 	t.Helper()
-	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}}
+	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}, Signers: map[string]kms.Signer{}}
 	keys := map[string]engine.Key{
 		Key:    {Signer: h.key(t, Key, policy.ECDSASHA256), Aliases: []string{KeyAlias}},
 		RSAKey: {Signer: h.key(t, RSAKey, policy.RSAPSSSHA256), Aliases: []string{RSAKeyAlias}},
@@ -133,7 +135,7 @@ func (h *House) key(t *testing.T, name string, a policy.Algorithm) kms.Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Public[name] = s.Public()
+	h.Public[name], h.Signers[name] = s.Public(), s
 	return s
 }
 
