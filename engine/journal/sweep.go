@@ -53,7 +53,7 @@ func (j *Journal) sweep(ctx context.Context) error {
 	for _, id := range tasks {
 		errs = append(errs, j.EndTask(ctx, id, Failed, ReasonJobDiscarded, lost))
 	}
-	errs = append(errs, j.forgetOld(ctx), j.pruneEvents(ctx), j.endClaims(ctx))
+	errs = append(errs, j.forgetOld(ctx), j.forgetRetryTokens(ctx), j.pruneEvents(ctx), j.endClaims(ctx))
 	return errors.Join(errs...)
 }
 

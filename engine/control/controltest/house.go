@@ -59,6 +59,8 @@ type House struct {
 	State string
 	// Public are the public halves of the keys, by name.
 	Public map[string]*kms.PublicKey
+	// Signers are the keys, by name. They are closed with the engine's setup.
+	Signers map[string]kms.Signer
 }
 
 // Options change a House. Zero values are defaults.
@@ -92,7 +94,7 @@ type Metrics interface {
 // New builds a house and starts its engine.
 func New(t *testing.T, o Options) *House {
 	t.Helper()
-	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}}
+	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}, Signers: map[string]kms.Signer{}}
 	keys := map[string]engine.Key{
 		Key:    {Signer: h.key(t, Key, policy.ECDSASHA256), Aliases: append([]string{KeyAlias}, o.Aliases...)},
 		RSAKey: {Signer: h.key(t, RSAKey, policy.RSAPSSSHA256), Aliases: []string{RSAKeyAlias}},
@@ -156,7 +158,7 @@ func (h *House) key(t *testing.T, name string, a policy.Algorithm) kms.Signer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Public[name] = s.Public()
+	h.Public[name], h.Signers[name] = s.Public(), s
 	return s
 }
 
