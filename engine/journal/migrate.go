@@ -106,7 +106,11 @@ func checkSchema(ctx context.Context, q querier) error {
 	if err != nil {
 		return err
 	}
-	want := int64(len(files)) // they are numbered from 1
+	last := files[len(files)-1].Name() // they are sorted by their numbers
+	want, err := goose.NumericComponent(last)
+	if err != nil {
+		return err
+	}
 	var have int64
 	if err := q.queryRow(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM `+schemaTable).Scan(&have); err != nil {
 		return fmt.Errorf("the database holds no journal: %w", err)
