@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sealwright/sealwright/engine/control/apig"
@@ -33,6 +34,7 @@ type place struct {
 	url  string
 	seal *apig.Seal
 	keys *apig.Keys
+	core zapcore.Core
 	logs *observer.ObservedLogs
 
 	mu   sync.Mutex
@@ -61,7 +63,7 @@ func newPlace(t *testing.T, o controltest.Options) *place {
 	}
 	p.keys = apig.NewKeys(apig.KeysOptions{Journal: p.Journal, Seal: p.seal})
 	core, logs := observer.New(zap.DebugLevel)
-	p.logs = logs
+	p.core, p.logs = core, logs
 	p.url = p.Serve(t, apig.New(apig.Options{Journal: p.Journal, Door: p.Door, Rights: p.Rights, Log: zap.New(core), Seal: p.seal, APIs: p.listed}))
 	return p
 }
