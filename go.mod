@@ -30,6 +30,7 @@ require (
 	github.com/notaryproject/notation-core-go v1.3.0
 	github.com/notaryproject/notation-go v1.3.2
 	github.com/notaryproject/tspclient-go v1.0.0
+	github.com/opentelekomcloud/gophertelekomcloud v0.9.3
 	github.com/oracle/oci-go-sdk/v65 v65.129.0
 	github.com/pressly/goose/v3 v3.28.0
 	github.com/prometheus/client_golang v1.23.2

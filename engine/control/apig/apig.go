@@ -1,0 +1,168 @@
+package apig
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+// maxKeys is how many signature keys an instance has at most, as the vendor has it.
+const maxKeys = 200
+
+// An API is a place that requests are sent to, or received at, and that a signature
+// key can be bound to. The vendor's clients see it as an API that is published in the
+// environment RELEASE; the id of its publication is its own.
+type API struct {
+	// ID is unique among those of all registries, such as sink:NAME or
+	// events:REGISTRY.
+	ID   string
+	Name string
+	// Kind is shown as the API's group.
+	Kind string
+}
+
+// Options are what the API works with. All are required.
+type Options struct {
+	Journal *journal.Journal
+	Door    *door.Door
+	Rights  *rights.Rights
+	Log     *zap.Logger
+	// Seal encrypts secrets. Keys has the same.
+	Seal *Seal
+	// APIs returns those of a registry. It is asked for each request.
+	APIs func(registry string) []API
+}
+
+// New returns the handler of /v2/{project_id}/apigw/instances/{instance_id}/signs and
+// …/sign-bindings. It routes by the path as it was sent, and so must what stands
+// before it.
+func New(o Options) http.Handler { return &handler{o} }
+
+type handler struct{ o Options }
+
+// An answer is what goes back. A nil body is none.
+type answer struct {
+	status int
+	body   any
+}
+
+// A call is a request of somebody who may make it.
+type call struct {
+	caller                      door.Caller
+	instance, registry, request string
+	id                          string // in the path, if the operation has one
+	query                       url.Values
+	body                        []byte
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	request := randomHex()
+	w.Header().Set("X-Request-Id", request)
+	defer func() {
+		if p := recover(); p != nil {
+			h.panicked(w, r, request, p)
+		}
+	}()
+	a, err := h.serve(r, request)
+	if err != nil {
+		a = h.refuse(r, request, err)
+	}
+	write(w, a)
+}
+
+// serve checks in this order: the route, who asks, what it may see, what it may do.
+func (h *handler) serve(r *http.Request, request string) (answer, error) {
+	to, ok := route(r)
+	if !ok {
+		return answer{}, noRoute()
+	}
+	caller, body, err := h.enter(r)
+	if err != nil {
+		return answer{}, err
+	}
+	registry, err := h.o.Rights.Registry(caller, to.instance)
+	if err != nil {
+		return answer{}, noInstance(to.instance)
+	}
+	if !caller.SeesNamespace(registry, "") {
+		return answer{}, forbidden("signature keys are for those who see all namespaces of the instance")
+	}
+	if err := rights.Allow(caller, to.role); err != nil {
+		return answer{}, forbidden(err.Error())
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return answer{}, invalidQuery("query", "the query is not one")
+	}
+	return to.run(h, r.Context(), call{caller: caller, instance: to.instance, registry: registry, request: request, id: to.id, query: query, body: body})
+}
+
+// enter finds out who asks: by token if there is one, else by signature.
+func (h *handler) enter(r *http.Request) (door.Caller, []byte, error) {
+	_, token := r.Header["X-Auth-Token"]
+	enter := h.o.Door.SDKHMAC
+	if token {
+		enter = h.o.Door.Token
+	}
+	caller, body, err := enter(r)
+	if err != nil {
+		return door.Caller{}, nil, fromDoor(err, token)
+	}
+	return caller, body, nil
+}
+
+// change changes something, with the audit log around it. What is refused is logged
+// as it is answered.
+func (h *handler) change(ctx context.Context, c call, action, target string, do func(context.Context) error) error {
+	return h.o.Rights.Change(ctx, rights.Change{Caller: c.caller, API: "apig", Action: action, Target: c.registry + "/" + target, RequestID: c.request}, do)
+}
+
+// refuse makes an error an answer. What is our fault is logged, and not told.
+func (h *handler) refuse(r *http.Request, request string, err error) answer {
+	p := (*problem)(nil)
+	if !errors.As(err, &p) {
+		h.o.Log.Error("apig request failed", zap.String("request", request), zap.String("method", r.Method), zap.Error(err))
+		p = internal()
+	}
+	said := *p
+	said.Request = request
+	return answer{said.status, said}
+}
+
+func (h *handler) panicked(w http.ResponseWriter, r *http.Request, request string, p any) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	h.o.Log.Error("apig request panicked", zap.String("request", request), zap.String("method", r.Method),
+		zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
+	said := internal()
+	said.Request = request
+	write(w, answer{said.status, said})
+}
+
+func write(w http.ResponseWriter, a answer) {
+	w.Header().Set("Cache-Control", "no-store")
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
+	raw, err := json.Marshal(a.body)
+	if err != nil { // numbers and text always encode
+		a.status, raw = http.StatusInternalServerError, nil
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(raw)))
+	w.WriteHeader(a.status)
+	_, _ = w.Write(raw) // the reader left: nobody to tell
+}
