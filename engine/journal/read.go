@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
+
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // pageLimit is the size of a page when the caller does not say.
@@ -12,10 +13,23 @@ const pageLimit = 100
 
 // An ExecutionFilter chooses executions. Zero fields choose all.
 type ExecutionFilter struct {
-	Policy string
-	Status Status
-	Before int64 // continue after this execution of the last page
-	Limit  int   // default 100
+	ID       int64
+	Policy   string
+	Registry string
+	Trigger  policy.TriggerType
+	Status   Status
+	View     View
+	Before   int64 // continue after this execution of the last page
+	Limit    int   // default 100
+}
+
+// A TaskFilter chooses tasks of an execution. Zero fields choose all.
+type TaskFilter struct {
+	ExecutionID int64
+	Status      Status
+	View        View  // of its namespaces alone: whoever asks sees the execution
+	After       int64 // continue after this task of the last page
+	Limit       int   // default 100
 }
 
 // A SubtaskFilter chooses subtasks. Zero fields choose all.
@@ -23,6 +37,7 @@ type SubtaskFilter struct {
 	ExecutionID, TaskID int64
 	Status              Status
 	Reason              string
+	View                View  // of its namespaces alone: whoever asks sees the execution
 	After               int64 // continue after this subtask of the last page
 	Limit               int   // default 100
 }
@@ -30,6 +45,7 @@ type SubtaskFilter struct {
 // A RecordFilter chooses records. Zero fields choose all.
 type RecordFilter struct {
 	Digest, Registry, Repository, Policy string
+	View                                 View
 	After                                int64 // continue after this record of the last page
 	Limit                                int   // default 100
 }
@@ -37,8 +53,12 @@ type RecordFilter struct {
 // Executions returns a page of executions, the newest first.
 func (j *Journal) Executions(ctx context.Context, f ExecutionFilter) ([]Execution, error) {
 	var w where
+	w.equalID("id", f.ID)
 	w.equal("policy", f.Policy)
+	w.equal("registry", f.Registry)
+	w.equal("trigger_type", string(f.Trigger))
 	w.equal("status", string(f.Status))
+	w.executions(f.View)
 	w.cursor("id <", f.Before)
 	q := j.store.reader()
 	es, err := collect(ctx, q, scanExecution, selectExecution+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
@@ -65,10 +85,19 @@ func (j *Journal) Execution(ctx context.Context, id int64) (Execution, error) {
 // Tasks returns a page of an execution's tasks in the order in which they were
 // found, those after the task with the id after. A limit of 0 means 100.
 func (j *Journal) Tasks(ctx context.Context, executionID, after int64, n int) ([]Task, error) {
-	ts, err := collect(ctx, j.store.reader(), scanTask,
-		selectTask+` WHERE execution_id = $1 AND id > $2 ORDER BY id `+limit(n), executionID, after)
+	return j.FindTasks(ctx, TaskFilter{ExecutionID: executionID, After: after, Limit: n})
+}
+
+// FindTasks is Tasks for some of them.
+func (j *Journal) FindTasks(ctx context.Context, f TaskFilter) ([]Task, error) {
+	var w where
+	w.add("execution_id =", f.ExecutionID)
+	w.equal("status", string(f.Status))
+	w.within("repository", f.View.Namespaces)
+	w.cursor("id >", f.After)
+	ts, err := collect(ctx, j.store.reader(), scanTask, selectTask+w.sql()+` ORDER BY id `+limit(f.Limit), w.args...)
 	if err != nil {
-		return nil, fmt.Errorf("reading the tasks of execution %d: %w", executionID, err)
+		return nil, fmt.Errorf("reading the tasks of execution %d: %w", f.ExecutionID, err)
 	}
 	return ts, nil
 }
@@ -80,6 +109,7 @@ func (j *Journal) Subtasks(ctx context.Context, f SubtaskFilter) ([]Subtask, err
 	w.equalID("task_id", f.TaskID)
 	w.equal("status", string(f.Status))
 	w.equal("reason", f.Reason)
+	w.within("repository", f.View.Namespaces)
 	w.cursor("id >", f.After)
 	ss, err := collect(ctx, j.store.reader(), scanSubtask, selectSubtask+w.sql()+` ORDER BY id `+limit(f.Limit), w.args...)
 	if err != nil {
@@ -95,49 +125,14 @@ func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error)
 	w.equal("registry", f.Registry)
 	w.equal("repository", f.Repository)
 	w.equal("policy", f.Policy)
+	w.in("registry", f.View.Registries)
+	w.within("repository", f.View.Namespaces)
 	w.cursor("id <", f.After)
 	rs, err := collect(ctx, j.store.reader(), scanRecord, selectRecord+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading records: %w", err)
 	}
 	return rs, nil
-}
-
-// where collects conditions on columns that the code names and values that it
-// does not.
-type where struct {
-	conditions []string
-	args       []any
-}
-
-func (w *where) add(condition string, v any) {
-	w.args = append(w.args, v)
-	w.conditions = append(w.conditions, condition+" $"+strconv.Itoa(len(w.args)))
-}
-
-func (w *where) equal(column, v string) {
-	if v != "" {
-		w.add(column+" =", v)
-	}
-}
-
-func (w *where) equalID(column string, v int64) {
-	if v != 0 {
-		w.add(column+" =", v)
-	}
-}
-
-func (w *where) cursor(condition string, v int64) {
-	if v != 0 {
-		w.add(condition, v)
-	}
-}
-
-func (w *where) sql() string {
-	if len(w.conditions) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(w.conditions, " AND ")
 }
 
 func limit(n int) string {

@@ -67,6 +67,8 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"writer/faults":         testFaults,
 		"writer/cancelled":      testCancelled,
 		"read/pages":            testPages,
+		"read/view":             testView,
+		"read/filters":          testFilters,
 		"read/prune":            testPrune,
 		"read/ping":             testPing,
 		"jobs/all":              testJobs,
