@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 
@@ -74,6 +75,9 @@ func (a *API) enter(w http.ResponseWriter, r *http.Request, s *session) error {
 	if err := rights.Allow(s.Caller, pattern.role); err != nil {
 		return err
 	}
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
 	body, err := readBody(r, pattern.body)
 	if err != nil {
 		return err
@@ -105,6 +109,21 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) (*route, error) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("%w: %s", errMethod, allow)
+}
+
+// checkQuery refuses what readers of queries do not agree about. Whether the names
+// are known is for huma to say.
+func checkQuery(raw string) error {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return faultsError{{"query", "is malformed", "NAME=VALUE, with & between them"}}
+	}
+	for name, values := range query {
+		if len(values) > 1 {
+			return faultsError{{"query." + name, "is given more than once", "once"}}
+		}
+	}
+	return nil
 }
 
 // readBody reads a body that is JSON, or makes sure that there is none.
