@@ -166,7 +166,9 @@ func covering(name, registry, namespace string) policy.Policy {
 
 // A document is the OpenAPI document, which every answer must follow.
 type document struct {
-	paths    map[string]map[string]struct{ Responses map[string]struct{ Content map[string]any } }
+	paths map[string]map[string]struct {
+		Responses map[string]struct{ Content map[string]any }
+	}
 	compiler *jsonschema.Compiler
 }
 
@@ -184,7 +186,9 @@ func parseDocument(t testing.TB, text []byte) *document {
 		t.Fatal(err)
 	}
 	var parsed struct {
-		Paths map[string]map[string]struct{ Responses map[string]struct{ Content map[string]any } }
+		Paths map[string]map[string]struct {
+			Responses map[string]struct{ Content map[string]any }
+		}
 	}
 	if err := json.Unmarshal(text, &parsed); err != nil {
 		t.Fatal(err)

@@ -102,7 +102,7 @@ func TestHeaders(t *testing.T) {
 		"Host: x\n": 401, "Host: x\nAuthorization: Basic YTpi\n": 401, "Host: x\nAuthorization: Bearer\n": 400,
 		"Host: x\nAuthorization: Bearer " + admin + "\nAuthorization: Bearer " + viewer + "\n": 400,
 		"Host: x\nAuthorization: Bearer " + admin + "\nX-Auth-Token: " + admin + "\n":          400,
-		"Host: x\nX-Auth-Token: " + admin + "\n":                                              200,
+		"Host: x\nX-Auth-Token: " + admin + "\n":                                               200,
 	} {
 		a := s.raw(t, "GET /api/v1/policies HTTP/1.1\nConnection: close\n"+head, nil)
 		if a.status != status || (status == http.StatusUnauthorized) != (a.header.Get("WWW-Authenticate") != "") {
