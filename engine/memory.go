@@ -33,6 +33,9 @@ type Upkeep struct {
 // policy's name has a slash.
 const driftPrefix = "drift/"
 
+// DriftName returns what executions of a policy's drift scan are called.
+func DriftName(policy string) string { return driftPrefix + policy }
+
 // memoryBatch is how many artifacts are remembered, or journaled as remembered,
 // at once.
 const memoryBatch = 200

@@ -49,10 +49,44 @@ func (c *Coverage) Complete() bool {
 	return c.Unsigned == 0 && c.Failed == 0 && c.Unseen == ""
 }
 
+// ErrStopping is for what was asked of an engine that stops.
+var ErrStopping = errors.New("the engine stops")
+
 // Survey looks at everything a policy covers and signs nothing. It calls found
 // for each finding, from one goroutine at a time. An error means that the survey
 // could not be carried out; what could not be read of the registry is a finding.
 func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration, found func(Finding)) (Coverage, error) {
+	return s.survey(budget.WithLane(ctx, budget.Live), name, deadline, found)
+}
+
+// Survey is [Setup.Survey] with the current setup, in the backlog's lane: signing
+// goes first. When ctx ends before it is done, or the engine stops (ErrStopping), it
+// returns that error, and the sum so far.
+func (e *Engine) Survey(ctx context.Context, name string, found func(Finding)) (Coverage, error) {
+	setup, err := e.use()
+	if err != nil {
+		return Coverage{}, ErrStopping
+	}
+	defer setup.release()
+	ctx, cancel := context.WithCancelCause(budget.WithLane(ctx, budget.Backlog))
+	var stop sync.WaitGroup
+	stop.Go(func() {
+		select {
+		case <-e.stopping:
+			cancel(ErrStopping)
+		case <-ctx.Done():
+		}
+	})
+	sum, err := setup.survey(ctx, name, e.opts.Deadline, found)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	cancel(nil)
+	stop.Wait()
+	return sum, err
+}
+
+func (s *Setup) survey(ctx context.Context, name string, deadline time.Duration, found func(Finding)) (Coverage, error) {
 	b, err := s.find(name)
 	if err != nil {
 		return Coverage{}, err
@@ -66,9 +100,8 @@ func (s *Setup) Survey(ctx context.Context, name string, deadline time.Duration,
 	if deadline <= 0 {
 		deadline = 5 * time.Minute
 	}
-	v := &survey{bound: b, deadline: deadline, found: found,
+	v := &survey{bound: b, deadline: deadline, found: found, cut: ctx.Done(),
 		sum: Coverage{Policy: b.Name, Registry: b.Registry, Requests: map[string]int64{}}}
-	ctx = budget.WithLane(ctx, budget.Live)
 	for repository, err := range b.place.registry.Repositories(ctx) {
 		if err != nil {
 			v.failed(Finding{Repository: repository}, fmt.Errorf("listing repositories: %w", err))
@@ -89,6 +122,7 @@ type survey struct {
 	bound
 	deadline time.Duration
 	found    func(Finding)
+	cut      <-chan struct{} // closed when the whole survey is to end
 
 	mu  sync.Mutex
 	sum Coverage
@@ -212,6 +246,11 @@ func (v *survey) report(f Finding, missing []policy.Format) {
 }
 
 func (v *survey) failed(f Finding, err error) {
+	select {
+	case <-v.cut:
+		return // nobody knows whether it could have been read
+	default:
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if f.Digest != "" {

@@ -67,14 +67,14 @@ func NewHealth(o HealthOptions) *Health {
 	return &Health{o: o, checks: map[subject]*check{}}
 }
 
-// A healthReport is the answer to GET /readyz on the control socket.
-type healthReport struct {
+// A HealthReport is how the daemon is.
+type HealthReport struct {
 	Ready  bool          `json:"ready"`
-	Checks []healthCheck `json:"checks"`
+	Checks []HealthCheck `json:"checks"`
 }
 
-// A healthCheck is what is known of one dependency.
-type healthCheck struct {
+// A HealthCheck is what is known of one dependency.
+type HealthCheck struct {
 	Kind  engine.DependencyKind `json:"kind"`
 	Name  string                `json:"name,omitempty"`
 	State string                `json:"state"` // ok, failing, unknown
@@ -98,7 +98,7 @@ func (h *Health) live(w http.ResponseWriter, _ *http.Request) { say(w, http.Stat
 // names nothing.
 func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
 	_, strict := r.URL.Query()["strict"]
-	if _, ok := h.report(r.Context(), strict); !ok {
+	if !h.Report(r.Context(), strict).Ready {
 		say(w, http.StatusServiceUnavailable, "not ready")
 		return
 	}
@@ -108,9 +108,9 @@ func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
 // readyInFull answers the same with what is known of each dependency.
 func (h *Health) readyInFull(w http.ResponseWriter, r *http.Request) {
 	_, strict := r.URL.Query()["strict"]
-	report, ok := h.report(r.Context(), strict)
+	report := h.Report(r.Context(), strict)
 	status := http.StatusOK
-	if !ok {
+	if !report.Ready {
 		status = http.StatusServiceUnavailable
 	}
 	respond(w, status, report)
@@ -123,13 +123,15 @@ func say(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text + "\n")) // the reader left: nobody to tell
 }
 
-func (h *Health) report(ctx context.Context, strict bool) (healthReport, bool) {
+// Report returns what is known, and finds out anew what is old. Ready is whether the
+// journal can be written; if strict, all that was found out must be well, too.
+func (h *Health) Report(ctx context.Context, strict bool) HealthReport {
 	dependencies := h.o.Dependencies()
 	h.forget(dependencies)
-	out := healthReport{Ready: true}
+	out := HealthReport{Ready: true}
 	for _, d := range dependencies {
 		c := h.look(ctx, d)
-		said := healthCheck{Kind: d.Kind, Name: d.Name, State: stateUnknown}
+		said := HealthCheck{Kind: d.Kind, Name: d.Name, State: stateUnknown}
 		if !c.at.IsZero() {
 			age := max(h.o.Now().Sub(c.at), 0).Round(time.Millisecond).Seconds()
 			said.AgeSeconds, said.State = &age, stateOK
@@ -142,7 +144,7 @@ func (h *Health) report(ctx context.Context, strict bool) (healthReport, bool) {
 			out.Ready = false
 		}
 	}
-	return out, out.Ready
+	return out
 }
 
 // forget drops what is known of dependencies that are none any more.

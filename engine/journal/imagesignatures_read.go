@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -72,7 +71,7 @@ func (j *Journal) ImageSignatures(ctx context.Context, f ImageSignatureFilter) (
 
 func (f *ImageSignatureFilter) where() where {
 	var w where
-	w.oneOf("registry", f.Registries)
+	w.in("registry", f.Registries)
 	w.within("repository", f.Namespaces)
 	if f.Prefix {
 		w.prefix("repository", f.Repository)
@@ -98,44 +97,6 @@ func (f *ImageSignatureFilter) where() where {
 		w.conditions = append(w.conditions, "(created_at, id)"+compare+"("+w.arg(f.After.Micros)+", "+w.arg(f.After.Number)+")")
 	}
 	return w
-}
-
-// arg adds a value and returns what stands for it.
-func (w *where) arg(v any) string {
-	w.args = append(w.args, v)
-	return "$" + strconv.Itoa(len(w.args))
-}
-
-// oneOf demands one of the values, unless there are none.
-func (w *where) oneOf(column string, values []string) {
-	if len(values) == 0 {
-		return
-	}
-	marks := make([]string, len(values))
-	for i, v := range values {
-		marks[i] = w.arg(v)
-	}
-	w.conditions = append(w.conditions, column+" IN ("+strings.Join(marks, ", ")+")")
-}
-
-// afterAll is greater than what any name has in its place.
-const afterAll = "\U0010FFFF"
-
-// prefix demands a beginning. The column is compared by bytes.
-func (w *where) prefix(column, beginning string) {
-	w.conditions = append(w.conditions, column+" >= "+w.arg(beginning), column+" < "+w.arg(beginning+afterAll))
-}
-
-// within demands one of the names or one below it, unless there are none.
-func (w *where) within(column string, names []string) {
-	if len(names) == 0 {
-		return
-	}
-	each := make([]string, len(names))
-	for i, name := range names {
-		each[i] = column + " = " + w.arg(name) + " OR " + column + " >= " + w.arg(name+"/") + " AND " + column + " < " + w.arg(name+"/"+afterAll)
-	}
-	w.conditions = append(w.conditions, "("+strings.Join(each, " OR ")+")")
 }
 
 // An ImageRepository is a repository that Oracle Artifacts' API calls by an id.

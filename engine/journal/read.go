@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // pageLimit is the size of a page when the caller does not say.
@@ -21,21 +21,26 @@ var ErrOffset = fmt.Errorf("offset is not allowed; allowed: 0 to %d", MaxOffset)
 
 // An ExecutionFilter chooses executions. Zero fields choose all.
 type ExecutionFilter struct {
+	ID       int64
 	Policy   string
 	Registry string
+	Trigger  policy.TriggerType
 	Status   Status
 	Since    time.Time // created then or later
-	Before   int64     // continue after this execution of the last page
-	Offset   int       // leave out so many; for clients that number pages
-	Limit    int       // default 100
+	View     View
+	Before   int64 // continue after this execution of the last page
+	Offset   int   // leave out so many; for clients that number pages
+	Limit    int   // default 100
 }
 
-// A TaskFilter chooses tasks of one execution.
+// A TaskFilter chooses tasks of an execution. Zero fields choose all.
 type TaskFilter struct {
 	ExecutionID int64
-	Below       string // of repositories that begin so; empty: of all
-	Offset      int    // leave out so many
-	Limit       int    // default 100
+	Status      Status
+	View        View  // of its namespaces alone: whoever asks sees the execution
+	After       int64 // continue after this task of the last page
+	Offset      int   // leave out so many; for clients that number pages
+	Limit       int   // default 100
 }
 
 // A SubtaskFilter chooses subtasks. Zero fields choose all.
@@ -43,15 +48,16 @@ type SubtaskFilter struct {
 	ExecutionID, TaskID int64
 	Status              Status
 	Reason              string
-	Below               string // of repositories that begin so; empty: of all
-	After               int64  // continue after this subtask of the last page
-	Offset              int    // leave out so many; for clients that number pages
-	Limit               int    // default 100
+	View                View  // of its namespaces alone: whoever asks sees the execution
+	After               int64 // continue after this subtask of the last page
+	Offset              int   // leave out so many; for clients that number pages
+	Limit               int   // default 100
 }
 
 // A RecordFilter chooses records. Zero fields choose all.
 type RecordFilter struct {
 	Digest, Registry, Repository, Policy string
+	View                                 View
 	After                                int64 // continue after this record of the last page
 	Limit                                int   // default 100
 }
@@ -88,10 +94,19 @@ func (j *Journal) Execution(ctx context.Context, id int64) (Execution, error) {
 // Tasks returns a page of an execution's tasks in the order in which they were
 // found, those after the task with the id after. A limit of 0 means 100.
 func (j *Journal) Tasks(ctx context.Context, executionID, after int64, n int) ([]Task, error) {
-	ts, err := collect(ctx, j.store.reader(), scanTask,
-		selectTask+` WHERE execution_id = $1 AND id > $2 ORDER BY id `+limit(n), executionID, after)
+	return j.FindTasks(ctx, TaskFilter{ExecutionID: executionID, After: after, Limit: n})
+}
+
+// FindTasks is Tasks for some of them.
+func (j *Journal) FindTasks(ctx context.Context, f TaskFilter) ([]Task, error) {
+	rows, err := page(f.Offset, f.Limit)
 	if err != nil {
-		return nil, fmt.Errorf("reading the tasks of execution %d: %w", executionID, err)
+		return nil, err
+	}
+	w := f.where()
+	ts, err := collect(ctx, j.store.reader(), scanTask, selectTask+w.sql()+` ORDER BY id `+rows, w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the tasks of execution %d: %w", f.ExecutionID, err)
 	}
 	return ts, nil
 }
@@ -117,57 +132,14 @@ func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error)
 	w.equal("registry", f.Registry)
 	w.equal("repository", f.Repository)
 	w.equal("policy", f.Policy)
+	w.in("registry", f.View.Registries)
+	w.within("repository", f.View.Namespaces)
 	w.cursor("id <", f.After)
 	rs, err := collect(ctx, j.store.reader(), scanRecord, selectRecord+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading records: %w", err)
 	}
 	return rs, nil
-}
-
-// where collects conditions on columns that the code names and values that it
-// does not.
-type where struct {
-	conditions []string
-	args       []any
-}
-
-func (w *where) add(condition string, v any) {
-	w.args = append(w.args, v)
-	w.conditions = append(w.conditions, condition+" $"+strconv.Itoa(len(w.args)))
-}
-
-func (w *where) equal(column, v string) {
-	if v != "" {
-		w.add(column+" =", v)
-	}
-}
-
-func (w *where) equalID(column string, v int64) {
-	if v != 0 {
-		w.add(column+" =", v)
-	}
-}
-
-func (w *where) cursor(condition string, v int64) {
-	if v != 0 {
-		w.add(condition, v)
-	}
-}
-
-// below chooses rows of repositories that begin so, whatever the database's order
-// of letters.
-func (w *where) below(prefix string) {
-	if prefix != "" {
-		w.add("substr(repository, 1, "+strconv.Itoa(utf8.RuneCountInString(prefix))+") =", prefix)
-	}
-}
-
-func (w *where) sql() string {
-	if len(w.conditions) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(w.conditions, " AND ")
 }
 
 func limit(n int) string {

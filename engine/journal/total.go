@@ -13,6 +13,7 @@ func (j *Journal) CountExecutions(ctx context.Context, f ExecutionFilter) (int64
 
 // CountTasks returns how many tasks there are on all pages of a filter.
 func (j *Journal) CountTasks(ctx context.Context, f TaskFilter) (int64, error) {
+	f.After = 0
 	return j.total(ctx, "tasks", f.where())
 }
 
@@ -30,20 +31,6 @@ func (j *Journal) total(ctx context.Context, table string, w where) (int64, erro
 	return n, nil
 }
 
-// TaskPage returns tasks of an execution in the order in which they were found.
-func (j *Journal) TaskPage(ctx context.Context, f TaskFilter) ([]Task, error) {
-	rows, err := page(f.Offset, f.Limit)
-	if err != nil {
-		return nil, err
-	}
-	w := f.where()
-	ts, err := collect(ctx, j.store.reader(), scanTask, selectTask+w.sql()+` ORDER BY id `+rows, w.args...)
-	if err != nil {
-		return nil, fmt.Errorf("reading the tasks of execution %d: %w", f.ExecutionID, err)
-	}
-	return ts, nil
-}
-
 // Task returns one task, or ErrNotFound.
 func (j *Journal) Task(ctx context.Context, id int64) (Task, error) {
 	t, err := taskByID(ctx, j.store.reader(), id)
@@ -55,9 +42,12 @@ func (j *Journal) Task(ctx context.Context, id int64) (Task, error) {
 
 func (f ExecutionFilter) where() where {
 	var w where
+	w.equalID("id", f.ID)
 	w.equal("policy", f.Policy)
 	w.equal("registry", f.Registry)
+	w.equal("trigger_type", string(f.Trigger))
 	w.equal("status", string(f.Status))
+	w.executions(f.View)
 	if !f.Since.IsZero() {
 		w.add("created_at >=", micros(f.Since))
 	}
@@ -68,7 +58,9 @@ func (f ExecutionFilter) where() where {
 func (f TaskFilter) where() where {
 	var w where
 	w.add("execution_id =", f.ExecutionID)
-	w.below(f.Below)
+	w.equal("status", string(f.Status))
+	w.within("repository", f.View.Namespaces)
+	w.cursor("id >", f.After)
 	return w
 }
 
@@ -78,7 +70,7 @@ func (f SubtaskFilter) where() where {
 	w.equalID("task_id", f.TaskID)
 	w.equal("status", string(f.Status))
 	w.equal("reason", f.Reason)
-	w.below(f.Below)
+	w.within("repository", f.View.Namespaces)
 	w.cursor("id >", f.After)
 	return w
 }

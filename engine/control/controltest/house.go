@@ -92,7 +92,7 @@ type Metrics interface {
 }
 
 // New builds a house and starts its engine.
-func New(t *testing.T, o Options) *House {
+func New(t testing.TB, o Options) *House {
 	t.Helper()
 	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}, Signers: map[string]kms.Signer{}}
 	keys := map[string]engine.Key{
@@ -133,7 +133,7 @@ func New(t *testing.T, o Options) *House {
 	return h
 }
 
-func (h *House) close(t *testing.T) {
+func (h *House) close(t testing.TB) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := h.Engine.Stop(ctx); err != nil {
@@ -144,7 +144,7 @@ func (h *House) close(t *testing.T) {
 	}
 }
 
-func (h *House) key(t *testing.T, name string, a policy.Algorithm) kms.Signer {
+func (h *House) key(t testing.TB, name string, a policy.Algorithm) kms.Signer {
 	t.Helper()
 	private, public, err := kms.Generate(a, 0)
 	if err != nil {
@@ -162,7 +162,7 @@ func (h *House) key(t *testing.T, name string, a policy.Algorithm) kms.Signer {
 	return s
 }
 
-func (h *House) openDoor(t *testing.T, o Options) {
+func (h *House) openDoor(t testing.TB, o Options) {
 	t.Helper()
 	o.Rights.Journal, o.Rights.Log = h.Journal, zap.NewNop()
 	h.Rights = rights.New(o.Rights)
@@ -188,7 +188,7 @@ func (h *House) openDoor(t *testing.T, o Options) {
 }
 
 // Serve serves a handler on loopback until the test ends, and returns its URL.
-func (h *House) Serve(t *testing.T, handler http.Handler) string {
+func (h *House) Serve(t testing.TB, handler http.Handler) string {
 	t.Helper()
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
@@ -199,7 +199,7 @@ func (h *House) Serve(t *testing.T, handler http.Handler) string {
 const patience = time.Minute
 
 // Await waits until an execution has ended, and returns it.
-func (h *House) Await(t *testing.T, id int64) journal.Execution {
+func (h *House) Await(t testing.TB, id int64) journal.Execution {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		x, err := h.Journal.Execution(t.Context(), id)

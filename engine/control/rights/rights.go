@@ -100,6 +100,17 @@ func (r *Rights) Instances(c door.Caller) []Instance {
 	return list
 }
 
+// Names returns what APIs call a registry that the caller sees.
+func (r *Rights) Names(c door.Caller, registry string) []string {
+	var names []string
+	for _, i := range *r.instances.Load() {
+		if i.Registry == registry && c.Sees(registry) {
+			names = append(names, i.ID)
+		}
+	}
+	return names
+}
+
 // Allow returns ErrRole if the caller has less than the role.
 func Allow(c door.Caller, role door.Role) error {
 	if c.Role < role {

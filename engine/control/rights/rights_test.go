@@ -48,6 +48,12 @@ func TestInstances(t *testing.T) {
 			t.Errorf("%s asks for %q: %q, %v, want %q", c.caller.Name, c.id, got, err, c.want)
 		}
 	}
+	if d := cmp.Diff([]string{"tcr-1", "8d9b3f5e", "dev", "prod"}, r.Names(all, "prod")); d != "" {
+		t.Error(d)
+	}
+	if names := r.Names(one, "prod"); len(names) > 0 {
+		t.Errorf("names of a registry that is not seen: %q", names)
+	}
 	if d := cmp.Diff([]rights.Instance{{"tcr-1", "prod"}, {"test", "test"}}, r.Instances(all)); d != "" {
 		t.Error(d)
 	}

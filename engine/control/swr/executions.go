@@ -147,12 +147,12 @@ func (a *API) listTasks(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter := journal.TaskFilter{ExecutionID: id, Below: c.below(), Offset: offset, Limit: limit}
+	filter := journal.TaskFilter{ExecutionID: id, View: journal.View{Namespaces: []string{c.namespace}}, Offset: offset, Limit: limit}
 	total, err := a.Journal.CountTasks(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.Journal.TaskPage(ctx, filter)
+	found, err := a.Journal.FindTasks(ctx, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func (a *API) subtaskFilter(ctx context.Context, c *call) (journal.SubtaskFilter
 	if t.ExecutionID != execution || !strings.HasPrefix(t.Repository, c.below()) {
 		return journal.SubtaskFilter{}, rights.ErrUnknown
 	}
-	return journal.SubtaskFilter{ExecutionID: execution, TaskID: id, Status: journal.Status(status), Below: c.below(), Offset: offset, Limit: limit}, nil
+	return journal.SubtaskFilter{ExecutionID: execution, TaskID: id, Status: journal.Status(status), View: journal.View{Namespaces: []string{c.namespace}}, Offset: offset, Limit: limit}, nil
 }
 
 // why is a reason with what there is to say about it.

@@ -80,6 +80,8 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"writer/cancelled":      testCancelled,
 		"read/pages":            testPages,
 		"read/numbered pages":   testNumberedPages,
+		"read/view":             testView,
+		"read/filters":          testFilters,
 		"read/prune":            testPrune,
 		"read/ping":             testPing,
 		"jobs/all":              testJobs,

@@ -41,14 +41,17 @@ func testNumberedPages(t *testing.T, j *journal.Journal) {
 		c.Subtask.Status, c.Records[0].State = status, journal.Signed
 		must(t, j.End(ctx, c))
 	}
-	for below, want := range map[string][]string{"": {"a/x", "a/y", "ab/z", "a/w"}, "a/": {"a/x", "a/y", "a/w"}, "A/": nil} {
-		f := journal.TaskFilter{ExecutionID: tasks[0].ExecutionID, Below: below}
+	for below, want := range map[string][]string{"": {"a/x", "a/y", "ab/z", "a/w"}, "a": {"a/x", "a/y", "a/w"}, "A": nil} {
+		f := journal.TaskFilter{ExecutionID: tasks[0].ExecutionID}
+		if below != "" {
+			f.View.Namespaces = []string{below}
+		}
 		wantPages(t, "tasks below "+below, numbered(t, 2, func(offset, n int) ([]journal.Task, error) {
 			f.Offset, f.Limit = offset, n
-			return j.TaskPage(ctx, f)
+			return j.FindTasks(ctx, f)
 		}, func() (int64, error) { return j.CountTasks(ctx, f) }, func(v journal.Task) string { return v.Repository }), want...)
 	}
-	sub := journal.SubtaskFilter{TaskID: tasks[0].ID, Status: journal.Succeed, Below: "a/"}
+	sub := journal.SubtaskFilter{TaskID: tasks[0].ID, Status: journal.Succeed, View: journal.View{Namespaces: []string{"a"}}}
 	wantPages(t, "subtasks", numbered(t, 2, func(offset, n int) ([]journal.Subtask, error) {
 		sub.Offset, sub.Limit = offset, n
 		return j.Subtasks(ctx, sub)
@@ -64,7 +67,7 @@ func testNumberedPages(t *testing.T, j *journal.Journal) {
 	for _, offset := range []int{-1, journal.MaxOffset + 1} {
 		_, err := j.Executions(ctx, journal.ExecutionFilter{Offset: offset})
 		wantError(t, err, journal.ErrOffset)
-		_, err = j.TaskPage(ctx, journal.TaskFilter{Offset: offset})
+		_, err = j.FindTasks(ctx, journal.TaskFilter{Offset: offset})
 		wantError(t, err, journal.ErrOffset)
 		_, err = j.Subtasks(ctx, journal.SubtaskFilter{Offset: offset})
 		wantError(t, err, journal.ErrOffset)

@@ -1,0 +1,204 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
+)
+
+// maxBody is how many bytes of a body are read.
+const maxBody = 1 << 20
+
+// maxPath is how long a path may be: a policy's name, with every byte escaped, and
+// what is around it.
+const maxPath = 1 << 10
+
+// byToken finds out who sent a request by its token.
+func byToken(d *door.Door) func(*http.Request) (door.Caller, error) {
+	return func(r *http.Request) (door.Caller, error) {
+		caller, body, err := d.Token(r)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		return caller, err
+	}
+}
+
+// A session is who asks, and the request's id.
+type session struct {
+	door.Caller
+	request string
+}
+
+type sessionKey struct{}
+
+// sessionOf returns the session of a request that came through the gate.
+func sessionOf(ctx context.Context) session {
+	s, _ := ctx.Value(sessionKey{}).(session)
+	return s
+}
+
+// ServeHTTP lets in what may come in, and has it answered.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := session{request: rand.Text()}
+	h := w.Header()
+	h.Set("X-Request-Id", s.request)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	tracked := &writer{ResponseWriter: w}
+	defer a.recover(tracked, r, s)
+	if err := a.enter(tracked, r, &s); err != nil {
+		a.refuse(tracked, s, err)
+	}
+}
+
+// enter answers a request, or returns why it is not even asked for.
+func (a *API) enter(w http.ResponseWriter, r *http.Request, s *session) error {
+	pattern, err := a.route(w, r)
+	if err != nil || pattern == nil {
+		return err
+	}
+	if s.Caller, err = a.Authenticate(r); err != nil {
+		return err
+	}
+	if err := rights.Allow(s.Caller, pattern.role); err != nil {
+		return err
+	}
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	body, err := readBody(r, pattern.body)
+	if err != nil {
+		return err
+	}
+	r = r.Clone(context.WithValue(r.Context(), sessionKey{}, *s))
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Header.Del("Accept") // there is JSON, whatever is asked for
+	a.mux.ServeHTTP(w, r)
+	return nil
+}
+
+// route returns the operation that is asked for; nil if the request is answered.
+func (a *API) route(w http.ResponseWriter, r *http.Request) (*route, error) {
+	// The mux would send somebody elsewhere whose path is not a clean one.
+	if len(r.URL.EscapedPath()) > maxPath || path.Clean(r.URL.Path) != r.URL.Path {
+		return nil, errNoRoute
+	}
+	_, pattern := a.mux.Handler(r)
+	if found := a.routes[pattern]; found != nil {
+		return found, nil
+	}
+	allow, known := a.allow[pattern]
+	if !known {
+		return nil, errNoRoute
+	}
+	w.Header().Set("Allow", allow)
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%w: %s", errMethod, allow)
+}
+
+// checkQuery refuses what readers of queries do not agree about. Whether the names
+// are known is for huma to say.
+func checkQuery(raw string) error {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return faultsError{{"query", "is malformed", "NAME=VALUE, with & between them"}}
+	}
+	for name, values := range query {
+		if len(values) > 1 {
+			return faultsError{{"query." + name, "is given more than once", "once"}}
+		}
+	}
+	return nil
+}
+
+// readBody reads a body that is JSON, or makes sure that there is none.
+func readBody(r *http.Request, wanted bool) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: reading the body: %w", door.ErrMalformed, err)
+	case len(body) > maxBody:
+		return nil, fmt.Errorf("%w: at most %d bytes are read", door.ErrTooLarge, maxBody)
+	case !wanted && len(body) > 0:
+		return nil, errBody
+	case !wanted:
+		return nil, nil
+	}
+	values := r.Header["Content-Type"]
+	if len(values) != 1 {
+		return nil, errContentType
+	}
+	if kind, parameters, err := mime.ParseMediaType(values[0]); err != nil || kind != "application/json" || !onlyUTF8(parameters) {
+		return nil, errContentType
+	}
+	return body, nil
+}
+
+func onlyUTF8(parameters map[string]string) bool {
+	charset, given := parameters["charset"]
+	return len(parameters) == 0 || len(parameters) == 1 && given && (charset == "utf-8" || charset == "UTF-8")
+}
+
+// refuse answers with what is wrong.
+func (a *API) refuse(w http.ResponseWriter, s session, err error) {
+	p := a.problem(s, err)
+	for name, value := range p.headers {
+		w.Header().Set(name, value)
+	}
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(p.json()) // the reader left: nobody to tell
+}
+
+// recover answers a request whose handler panicked.
+func (a *API) recover(w *writer, r *http.Request, s session) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(v) // it means just this
+	}
+	a.Log.Error("panic", zap.String("request", s.request), zap.String("method", r.Method), zap.String("path", r.URL.Path),
+		zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+	if w.began {
+		panic(http.ErrAbortHandler) // or half an answer would look like a whole one
+	}
+	a.refuse(w, s, errPanic)
+}
+
+// A writer knows whether the answer has begun.
+type writer struct {
+	http.ResponseWriter
+	began bool
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *writer) WriteHeader(status int) {
+	w.began = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (w *writer) Write(b []byte) (int, error) {
+	w.began = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,168 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+// A PolicyState is a policy and what is known of it.
+type PolicyState struct {
+	ID        int64          `json:"id"`
+	Name      string         `json:"name"`
+	Label     string         `json:"label,omitempty" doc:"what the vendor's clients call it, if that is not its name"`
+	Origin    journal.Origin `json:"origin" doc:"who says what it is"`
+	ManagedBy string         `json:"managed_by" doc:"where it is changed, in words"`
+	ReadOnly  bool           `json:"read_only" doc:"it cannot be replaced here, nor enabled or disabled"`
+	Deletable bool           `json:"deletable" doc:"it can be deleted here"`
+	Enabled   bool           `json:"enabled"`
+	Revision  int64          `json:"revision,omitempty" doc:"its ETag without quotes; absent for policies of files"`
+	Creator   string         `json:"creator,omitempty" doc:"the caller who created it"`
+	CreatedAt time.Time      `json:"created_at,omitzero"`
+	UpdatedAt time.Time      `json:"updated_at,omitzero"`
+	Problem   string         `json:"problem,omitempty" doc:"why it cannot be carried out"`
+	Policy    policy.Policy  `json:"policy"`
+}
+
+func stateOf(p engine.KnownPolicy) PolicyState {
+	s := PolicyState{ID: p.ID, Name: p.Policy.Name, Origin: p.Origin, ManagedBy: managedBy(p.Origin), ReadOnly: p.Origin != journal.FromAPI,
+		Deletable: p.Origin != journal.FromFile, Enabled: p.Policy.IsEnabled(), Revision: p.Revision, Creator: p.Creator,
+		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Policy: p.Policy}
+	if p.Label != s.Name {
+		s.Label = p.Label
+	}
+	if p.Err != nil {
+		s.Problem = p.Err.Error()
+	}
+	return s
+}
+
+func managedBy(o journal.Origin) string {
+	switch o {
+	case journal.FromFile:
+		return "the configuration files"
+	case journal.FromAPI:
+		return "this API"
+	case journal.FromSWR:
+		return "the API of Huawei SWR"
+	case journal.FromTCR:
+		return "the API of Tencent TCR"
+	}
+	return "the API " + string(o)
+}
+
+// A RefInput says which policy is meant.
+type RefInput struct {
+	Policy string `path:"policy" maxLength:"128" doc:"the policy's id or name; digits alone are an id" example:"library-releases"`
+}
+
+type policyOutput struct {
+	ETag     string `header:"ETag" doc:"the revision, for If-Match"`
+	Location string `header:"Location" doc:"of what was created"`
+	Body     PolicyState
+}
+
+func policyAnswer(p engine.KnownPolicy) *policyOutput {
+	return &policyOutput{ETag: etag(p.StoredPolicy), Body: stateOf(p)}
+}
+
+func etag(p journal.StoredPolicy) string {
+	if p.Revision == 0 {
+		return ""
+	}
+	return strconv.Quote(strconv.FormatInt(p.Revision, 10))
+}
+
+type policiesInput struct {
+	PageInput
+	Registry string         `query:"registry" maxLength:"128" doc:"only those of this registry"`
+	Origin   journal.Origin `query:"origin" doc:"only those of this origin"`
+}
+
+func (a *API) policyOperations() {
+	register(a, operation{id: "list-policies", method: http.MethodGet, path: "/policies", tag: "policies", role: door.Viewer,
+		summary: "List policies", text: "Those that are stored, and those of the configuration, by id."}, a.listPolicies)
+	register(a, operation{id: "get-policy", method: http.MethodGet, path: "/policies/{policy}", tag: "policies", role: door.Viewer,
+		summary: "Get a policy"}, func(ctx context.Context, s session, in *RefInput) (*policyOutput, error) {
+		p, err := a.find(ctx, s, in.Policy)
+		if err != nil {
+			return nil, err
+		}
+		return policyAnswer(p), nil
+	})
+}
+
+func (a *API) listPolicies(ctx context.Context, s session, in *policiesInput) (*pageOutput[PolicyState], error) {
+	seen, err := a.seen(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(seen, func(x, y engine.KnownPolicy) int { return cmp.Compare(x.ID, y.ID) })
+	var list []PolicyState
+	for _, p := range seen {
+		if p.ID <= in.after() || in.Registry != "" && p.Policy.Registry != in.Registry || in.Origin != "" && p.Origin != in.Origin {
+			continue
+		}
+		if list = append(list, stateOf(p)); len(list) > in.Limit {
+			break
+		}
+	}
+	return paged(list, in.Limit, func(p *PolicyState) int64 { return p.ID }), nil
+}
+
+// seen returns the policies that the caller sees.
+func (a *API) seen(ctx context.Context, s session) ([]engine.KnownPolicy, error) {
+	all, err := a.Engine.KnownPolicies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(p engine.KnownPolicy) bool { return !sees(s, p.Policy) }), nil
+}
+
+func sees(s session, p policy.Policy) bool { return s.SeesNamespace(p.Registry, p.Namespace) }
+
+// find returns the policy that is called so, if the caller sees it.
+func (a *API) find(ctx context.Context, s session, ref string) (engine.KnownPolicy, error) {
+	named := func(p engine.KnownPolicy) bool { return p.Policy.Name == ref }
+	if digits(ref) {
+		named = func(p engine.KnownPolicy) bool { return strconv.FormatInt(p.ID, 10) == ref }
+	}
+	for range 2 {
+		seen, err := a.seen(ctx, s)
+		if err != nil {
+			return engine.KnownPolicy{}, err
+		}
+		if i := slices.IndexFunc(seen, named); i >= 0 {
+			return seen[i], nil
+		}
+		if err := a.Engine.Sync(ctx); err != nil { // another replica may have it already
+			return engine.KnownPolicy{}, err
+		}
+	}
+	return engine.KnownPolicy{}, errNotFound
+}
+
+// digits reports whether a reference is an id, not a name.
+func digits(ref string) bool { return strings.Trim(ref, "0123456789") == "" }
+
+// view returns what the caller may see of the journal.
+func (a *API) view(ctx context.Context, s session) (journal.View, error) {
+	v := journal.View{Registries: s.Registries, Namespaces: s.Namespaces}
+	if len(v.Namespaces) == 0 {
+		return v, nil
+	}
+	seen, err := a.seen(ctx, s)
+	for _, p := range seen {
+		v.Policies = append(v.Policies, p.Policy.Name, engine.DriftName(p.Policy.Name))
+	}
+	return v, err
+}
