@@ -60,6 +60,9 @@ func (c *Config) CheckFiles() error {
 			check(at.in("versions"), id, secretProblem(filePath(k.Versions[id])), privateFileAllowed)
 		}
 	}
+	for i, k := range c.PublicKeys {
+		check(c.root.item("public_keys", i), "public_key_file", fileProblem(k.PublicKeyFile), "a PEM public key")
+	}
 	for i, a := range c.Access {
 		at := c.root.item("access", i)
 		check(at, "token_file", secretProblem(a.TokenFile), privateFileAllowed)

@@ -20,6 +20,8 @@ keys:
     password_env: SEALWRIGHT_TEST_PASSWORD
     versions:
       v1: file:b1.key
+public_keys:
+  - {id: k, version: v, public_key_file: vault.pub}
 policies:
   - name: a
     registry: a
@@ -51,7 +53,7 @@ func allFiles() map[string]string {
 	return map[string]string{
 		"docker.json": "{}", "b.password": "b", "a.key": "a", "a.password": "secret\r\n", "b.key": "b", "b1.key": "b1",
 		"data/x": "", "images/index.json": "{}",
-		"tsa.pem": "", "rekor.pub": "",
+		"tsa.pem": "", "rekor.pub": "", "vault.pub": "",
 	}
 }
 
@@ -86,8 +88,9 @@ func TestCheckFilesReportsEverything(t *testing.T) {
 		"DIR/main.yaml:8: keys[1].uri: DIR/b.key does not exist"+secret+
 		"DIR/main.yaml:9: keys[1].password_env: environment variable SEALWRIGHT_TEST_PASSWORD is empty; allowed: the name of a variable that holds the password\n"+
 		"DIR/main.yaml:11: keys[1].versions.v1: DIR/b1.key does not exist"+secret+
-		"DIR/main.yaml:19: policies[0].timestamp[0].ca: DIR/tsa.pem does not exist; allowed: PEM certificates\n"+
-		"DIR/main.yaml:21: policies[0].transparency_log_key: DIR/rekor.pub does not exist; allowed: a PEM public key", "DIR", dir)
+		"DIR/main.yaml:13: public_keys[0].public_key_file: DIR/vault.pub does not exist; allowed: a PEM public key\n"+
+		"DIR/main.yaml:21: policies[0].timestamp[0].ca: DIR/tsa.pem does not exist; allowed: PEM certificates\n"+
+		"DIR/main.yaml:23: policies[0].transparency_log_key: DIR/rekor.pub does not exist; allowed: a PEM public key", "DIR", dir)
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("faults (-want +got):\n%s", diff)
 	}

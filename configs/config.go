@@ -48,6 +48,9 @@ type Config struct {
 	TLS TLS `yaml:"tls,omitempty"`
 	// Instances are what vendor APIs call the registries.
 	Instances []Instance `yaml:"instances,omitempty"`
+	// PublicKeys are those of keys that sign elsewhere, by which uploaded image
+	// signatures are verified.
+	PublicKeys []PublicKey `yaml:"public_keys,omitempty"`
 	// Access says who may ask at listen for more than health.
 	Access []Access `yaml:"access,omitempty"`
 	// Sinks are where signature records are delivered to.

@@ -242,6 +242,9 @@ func (c *Config) resolvePaths(directory string) {
 			k.Versions[id] = resolveURI(uri, directory)
 		}
 	}
+	for i := range c.PublicKeys {
+		resolve(&c.PublicKeys[i].PublicKeyFile)
+	}
 	for i := range c.Access {
 		a := &c.Access[i]
 		resolve(&a.SecretKeyFile, &a.PublicKeyFile, &a.CertificateFile, &a.TokenFile)

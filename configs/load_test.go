@@ -172,6 +172,8 @@ keys:
   - {name: a, uri: "file:a.key", password_file: a.password}
   - {name: b, uri: "file:///abs/b.key", versions: {v1: "file:old/../b1.key"}}
   - {name: c, uri: "file:/abs/c.key"}
+public_keys:
+  - {id: k, version: v, public_key_file: vault.pub}
 policies:
   - name: a
     registry: a
@@ -187,12 +189,12 @@ state: state
 	got := []string{
 		c.Registries[0].Auth.DockerConfig, c.Registries[1].Storage, c.Registries[1].Auth.PasswordFile,
 		c.Keys[0].URI, c.Keys[0].PasswordFile, c.Keys[1].URI, c.Keys[1].Versions["v1"], c.Keys[2].URI, c.State,
-		c.Policies[0].Timestamp[0].CA, c.Policies[0].TransparencyLogKey,
+		c.Policies[0].Timestamp[0].CA, c.Policies[0].TransparencyLogKey, c.PublicKeys[0].PublicKeyFile,
 	}
 	want := []string{
 		"/etc/docker.json", "/srv", "/etc/p/w",
 		"file:/etc/a.key", "/etc/a.password", "file:/abs/b.key", "file:/etc/b1.key", "file:/abs/c.key", "/etc/state",
-		"/etc/tsa.pem", "/etc/rekor.pub",
+		"/etc/tsa.pem", "/etc/rekor.pub", "/etc/vault.pub",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)

@@ -153,6 +153,7 @@ func (v *validator) validate() {
 	v.registries()
 	v.keyStores()
 	v.keys()
+	v.publicKeys()
 	v.allPolicies()
 	v.state(c.State)
 	v.listen(c.Listen)

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/sealwright/sealwright/configs"
+	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/control/api"
+	"github.com/sealwright/sealwright/engine/control/apig"
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/oci"
+	"github.com/sealwright/sealwright/engine/control/swr"
+	"github.com/sealwright/sealwright/engine/control/tcr"
+)
+
+// What APIG's callers bind signature keys to.
+const (
+	sinkAPI  = "sink:"   // and its name
+	eventAPI = "events:" // and the registry's name
+)
+
+// networkAPIs are the APIs of who proves to the door who it is.
+func (d *service) networkAPIs() control.APIs {
+	log := d.log.Named("api")
+	apis := control.APIs{
+		Own: d.ownAPI(nil),
+		SWR: swr.New(swr.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Log: log}),
+		TCR: tcr.New(tcr.Options{Engine: d.engine, Door: d.door, Rights: d.rights, Log: log}),
+		OCI: oci.New(oci.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Keys: d.opener, Log: log}),
+	}
+	if d.seal != nil {
+		apis.APIG = apig.New(apig.Options{Journal: d.journal, Door: d.door, Rights: d.rights, Log: log, Seal: d.seal, APIs: d.boundTo})
+	}
+	return apis
+}
+
+// ownAPI is the API of who is known by authenticate, nil for the door. It is drained
+// when the daemon stops.
+func (d *service) ownAPI(authenticate func(*http.Request) (door.Caller, error)) *api.API {
+	a := api.New(api.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Health: d.health, Log: d.log.Named("api"),
+		Authenticate: authenticate, Kind: d.kind})
+	d.draining = append(d.draining, a.Drain)
+	return a
+}
+
+// local is who opens the control socket: the daemon's own user, who may do everything.
+func local(*http.Request) (door.Caller, error) {
+	return door.Caller{Name: "local", Role: door.Admin}, nil
+}
+
+func (d *service) kind(registry string) string {
+	if r, ok := d.inForce().Registry(registry); ok {
+		return string(r.Kind)
+	}
+	return ""
+}
+
+// boundTo are the ends of requests that signature keys sign, as APIG's callers see
+// them: sinks, which get what was signed in every registry, and what a registry's
+// events come in at.
+func (d *service) boundTo(registry string) []apig.API {
+	cfg := d.inForce()
+	var list []apig.API
+	for _, s := range cfg.Sinks {
+		if s.Kind == configs.WebhookSink {
+			list = append(list, apig.API{ID: sinkAPI + s.Name, Name: s.Name, Kind: "sinks"})
+		}
+	}
+	if r, ok := cfg.Registry(registry); ok && !r.Events.IsZero() {
+		list = append(list, apig.API{ID: eventAPI + registry, Name: registry, Kind: "events"})
+	}
+	return list
+}
+
+// inForce returns the configuration that is in force, to any goroutine.
+func (d *service) inForce() *configs.Config { return d.current.Load() }
+
+// openSeal returns what encrypts the secrets of signature keys, nil if the
+// configuration has none.
+func openSeal(c configs.SignatureKeys) (*apig.Seal, error) {
+	if c.SealKeyFile == "" {
+		return nil, nil //nolint:nilnil // there are no signature keys then
+	}
+	var keys [][]byte
+	for _, path := range append([]string{c.SealKeyFile}, c.FormerSealKeyFiles...) {
+		text, err := callerSecret(path, hex.EncodedLen(apig.SealSize))
+		if err != nil {
+			return nil, fmt.Errorf("signature_keys: %w", err)
+		}
+		key, err := hex.DecodeString(string(text))
+		if err != nil || len(key) != apig.SealSize {
+			return nil, fmt.Errorf("signature_keys: %s: is not %d hexadecimal digits, like those of openssl rand -hex %d", path, hex.EncodedLen(apig.SealSize), apig.SealSize)
+		}
+		keys = append(keys, key)
+	}
+	seal, err := apig.NewSeal(keys[0], keys[1:]...)
+	if err != nil {
+		return nil, fmt.Errorf("signature_keys: %w", err)
+	}
+	return seal, nil
+}
+
+// reseal encrypts with the current key what former ones encrypted.
+func (d *service) reseal(ctx context.Context) error {
+	if d.seal == nil {
+		return nil
+	}
+	n, err := d.signatureKeys.Reseal(ctx)
+	if err != nil {
+		return fmt.Errorf("signature_keys: %w", err)
+	}
+	if n > 0 {
+		d.log.Info("signature keys encrypted again, former seal keys are needed no more", zap.Int("keys", n))
+	}
+	return nil
+}
+
+// signedBy returns what signs the requests to a sink, if a signature key is bound to
+// it when one is sent.
+func (d *service) signedBy(sink string) func(*http.Request, []byte) error {
+	if d.seal == nil {
+		return nil
+	}
+	return func(r *http.Request, body []byte) error {
+		sign, err := d.signatureKeys.Signer(r.Context(), sinkAPI+sink)
+		if err != nil || sign == nil {
+			return err
+		}
+		return sign(r, body)
+	}
+}
+
+// provenBy checks a delivery of events by the signature key that is bound to the
+// registry's events.
+func (d *service) provenBy(ctx context.Context, registry string, r *http.Request, body []byte) error {
+	return d.signatureKeys.Authenticate(ctx, eventAPI+registry, r, body)
+}
+
+// admits returns who counts requests before the door remembers them.
+func admits(each ...func(door.Caller, *http.Request) error) func(door.Caller, *http.Request) error {
+	each = slices.Clone(each)
+	return func(c door.Caller, r *http.Request) error {
+		for _, admit := range each {
+			if err := admit(c, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
