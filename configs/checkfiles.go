@@ -76,6 +76,10 @@ func (c *Config) CheckFiles() error {
 		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
 		check(at, "token_file", secretProblem(s.TokenFile), privateFileAllowed)
 	}
+	check(c.root, "signature_keys.seal_key_file", secretProblem(c.SignatureKeys.SealKeyFile), privateFileAllowed)
+	for i, path := range c.SignatureKeys.FormerSealKeyFiles {
+		check(c.root, fmt.Sprintf("signature_keys.former_seal_key_files[%d]", i), secretProblem(path), privateFileAllowed)
+	}
 	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
 	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
 	return faults.asError()

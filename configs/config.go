@@ -56,6 +56,8 @@ type Config struct {
 	// Sinks are where signature records are delivered to.
 	Sinks []Sink `yaml:"sinks,omitempty"`
 
+	// SignatureKeys are what the credentials of APIG's callers are encrypted with.
+	SignatureKeys SignatureKeys `yaml:"signature_keys,omitempty"`
 	// Tracing says where traces of executions are sent. Empty: nowhere.
 	Tracing Tracing `yaml:"tracing,omitempty"`
 
@@ -206,6 +208,17 @@ type TLS struct {
 	CertFile string `yaml:"cert_file,omitempty"`
 	// KeyFile is the path of its PEM private key.
 	KeyFile string `yaml:"key_file,omitempty"`
+}
+
+// SignatureKeys are what encrypts the secrets of signature keys: credentials that
+// sign requests to sinks and prove who sent events. They are managed by APIG's API.
+type SignatureKeys struct {
+	// SealKeyFile is the path of a file with the key that encrypts: 64 hexadecimal
+	// digits. Empty means that there are no signature keys.
+	SealKeyFile string `yaml:"seal_key_file,omitempty"`
+	// FormerSealKeyFiles are paths of keys that encrypted before. What they encrypted
+	// is encrypted again at the start.
+	FormerSealKeyFiles []string `yaml:"former_seal_key_files,omitempty"`
 }
 
 // Tracing says where traces of executions are sent.

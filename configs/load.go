@@ -219,7 +219,10 @@ func (c *Config) resolvePaths(directory string) {
 	if c.State != "" && !strings.Contains(c.State, ":") && !strings.Contains(c.State, "=") {
 		resolve(&c.State)
 	}
-	resolve(&c.TLS.CertFile, &c.TLS.KeyFile, &c.Tracing.TokenFile)
+	resolve(&c.TLS.CertFile, &c.TLS.KeyFile, &c.Tracing.TokenFile, &c.SignatureKeys.SealKeyFile)
+	for i := range c.SignatureKeys.FormerSealKeyFiles {
+		resolve(&c.SignatureKeys.FormerSealKeyFiles[i])
+	}
 	for i := range c.Registries {
 		r := &c.Registries[i]
 		resolve(&r.Storage, &r.Auth.DockerConfig, &r.Auth.PasswordFile, &r.Cloud.SecretFile, &r.Cloud.ConfigFile, &r.Events.SecretFile)

@@ -160,6 +160,7 @@ func (v *validator) validate() {
 	v.tls(c.TLS)
 	v.upkeep(c)
 	v.tracing(c.Tracing)
+	v.signatureKeys(c)
 	v.instances()
 	v.access()
 	v.sinks()

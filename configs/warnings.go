@@ -28,11 +28,6 @@ func (c *Config) Warnings() []Fault {
 			warn(at.in("kind"), fmt.Sprintf("auto lists %s as generic, because %s is not set", quote(r.Host), strings.Join(lacks, ", ")), "the settings of kind "+string(r.kind()))
 		}
 	}
-	for i := range c.Keys {
-		if len(c.Keys[i].Versions) > 0 {
-			warn(c.root.item("keys", i).in("versions"), "are only for vendor APIs, which are not in this build", "")
-		}
-	}
 	for i := range c.Policies {
 		c.warnAbout(&c.Policies[i], c.policyPlace(i), warn)
 	}

@@ -44,7 +44,6 @@ func TestWarnings(t *testing.T) {
 		{"P-384", "", "algorithm: ECDSA_SHA_384", "", "policies[0].key: signs with ECDSA_SHA_384, which the cosign command verifies only when told so; allowed: cosign verify --signature-digest-algorithm=sha384"},
 		{"disabled key", "", "disabled: true", "", `policies[0].key: "k" is disabled: nothing will be signed; allowed: an enabled key, or enabled: false`},
 		{"disabled key of a disabled policy", "", "disabled: true", "enabled: false", ""},
-		{"versions", "", "versions: {v1: 'file:/k1'}", "", "keys[0].versions: are only for vendor APIs, which are not in this build"},
 		{"plain HTTP", "insecure: true", "", "", `registries[0].insecure: sends credentials and images over plain HTTP to "r.example.com"; allowed: TLS, or a loopback host`},
 		{"untagged", "", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r": the OCI API does not list them; allowed: a kind that lists them, or no untagged`},
 		{"untagged without storage", "kind: distribution", "", untagged, `policies[0].scope[0].untagged: untagged artifacts cannot be seen in registry "r" without storage; allowed: storage: DIRECTORY, or no untagged`},

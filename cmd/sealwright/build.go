@@ -119,6 +119,8 @@ type opener struct {
 	logs       map[string]*signature.Rekor // by URL and public key
 	keys       map[string]engine.Key       // of the setup in force
 	inForce    map[string]*event.Receiver  // of the setup in force, by registry; guarded by mu
+	publics    map[keyVersion]publicKey    // of the setup in force; guarded by mu
+	aliased    map[string][]string         // aliases of its keys, by name; guarded by mu
 }
 
 type openedRegistry struct {
@@ -135,6 +137,7 @@ type prepared struct {
 	stores     map[string]openedStore
 	keys       map[string]engine.Key
 	receivers  map[string]*event.Receiver
+	publics    map[keyVersion]publicKey
 }
 
 // open opens a configuration and puts it in force.
@@ -182,6 +185,9 @@ func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[stri
 	if next.receivers, err = o.receivers(cfg); err != nil {
 		errs = append(errs, err)
 	}
+	if next.publics, err = o.publicKeys(ctx, cfg, next.stores); err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(append(errs, closeAll(next.keys))...)
 	}
@@ -196,7 +202,11 @@ func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[stri
 func (o *opener) adopt(next *prepared) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.registries, o.stores, o.keys, o.inForce = next.registries, next.stores, next.keys, next.receivers
+	o.registries, o.stores, o.keys, o.inForce, o.publics = next.registries, next.stores, next.keys, next.receivers, next.publics
+	o.aliased = make(map[string][]string, len(next.config.Keys))
+	for _, k := range next.config.Keys {
+		o.aliased[k.Name] = k.Aliases
+	}
 }
 
 // registry opens a registry, or returns the one that is open if neither its

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -90,6 +91,9 @@ func (d *service) reload(ctx context.Context) {
 	if err == nil && (cfg.Listen != d.config.Listen || cfg.TLS != d.config.TLS) {
 		err = fmt.Errorf("listen, tls: changing them needs a restart; listen stays %q", d.config.Listen)
 	}
+	if err == nil && !reflect.DeepEqual(cfg.SignatureKeys, d.config.SignatureKeys) {
+		err = errors.New("signature_keys: changing them needs a restart")
+	}
 	if err == nil && cfg.Tracing != d.config.Tracing {
 		err = errors.New("tracing: changing it needs a restart")
 	}
@@ -108,7 +112,7 @@ func (d *service) reloaded(next *prepared, err error) {
 	defer notify(d.log, ready)
 	var sinks []openedSink
 	if err == nil {
-		if sinks, err = openSinks(next.config.Sinks); err == nil {
+		if sinks, err = d.openSinks(next.config.Sinks); err == nil {
 			err = d.enforce(next)
 		}
 		if err != nil {
@@ -122,6 +126,7 @@ func (d *service) reloaded(next *prepared, err error) {
 	d.opener.turn(next.config)
 	d.opener.adopt(next) // last: what the new receivers take is matched by the new policies
 	d.config = next.config
+	d.current.Store(next.config)
 	d.sinks.start(sinks)
 	d.log.Info("configuration reloaded", zap.Int("policies", len(next.config.Policies)))
 	d.warnOfKeys()

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,8 +22,10 @@ import (
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/control/tcr"
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
@@ -130,13 +134,21 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
 	}
 	callers := rights.New(rights.Options{Journal: j, Log: log.Named("audit")})
-	nobody, err := door.New(door.Config{Admit: callers.Admit})
+	nobody, err := door.New(door.Config{Admit: admits(tcr.NewLimiter(0).Admit, callers.Admit)})
 	if err != nil {
 		return errors.Join(err, setup.Close())
 	}
 	d := &service{app: a, log: log, door: nobody, rights: callers, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics,
 		sinks: &sinks{journal: j, log: log.Named("sinks")}}
-	opened, err := openSinks(cfg.Sinks)
+	d.current.Store(cfg)
+	var opened []openedSink
+	if d.seal, err = openSeal(cfg.SignatureKeys); err == nil {
+		d.signatureKeys = apig.NewKeys(apig.KeysOptions{Journal: j, Seal: d.seal})
+		opened, err = d.openSinks(cfg.Sinks)
+	}
+	if err == nil {
+		err = d.reseal(ctx)
+	}
 	if err == nil {
 		err = d.admit(cfg)
 	}
@@ -180,9 +192,14 @@ type service struct {
 	health   *control.Health
 	door     *door.Door
 	rights   *rights.Rights
-	config   *configs.Config // that is in force
-	opening  *opening        // nil: none is under way
-	sinks    *sinks
+	config   *configs.Config // that is in force; to other goroutines, current
+	current  atomic.Pointer[configs.Config]
+	draining []func() // what ends answers that would last
+
+	seal          *apig.Seal // nil: no signature keys
+	signatureKeys *apig.Keys
+	opening       *opening // nil: none is under way
+	sinks         *sinks
 }
 
 // doubt makes the next execution of each policy, or of those that are named,
@@ -220,7 +237,7 @@ func (d *service) serve(ctx context.Context) error {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
 	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Health: d.health, Log: d.log.Named("control"),
-		Collectors: d.collectors()})
+		Collectors: d.collectors(), API: d.ownAPI(local)})
 	if err != nil {
 		return err
 	}
@@ -247,6 +264,9 @@ func (d *service) serve(ctx context.Context) error {
 	scheduled.Wait()
 	drain, cancel := d.drain(sig)
 	defer cancel()
+	for _, end := range d.draining {
+		end()
+	}
 	err = listening.Close(drain) // takes seconds at most; what it took is in the journal
 	err = errors.Join(err, d.engine.Stop(drain), server.Close(drain, socket))
 	d.sinks.finish(drain, sinkPatience)
@@ -268,13 +288,18 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 		return nil, nil
 	}
 	log := d.log.Named("events")
+	var prove func(context.Context, string, *http.Request, []byte) error
+	if d.seal != nil {
+		prove = d.provenBy
+	}
 	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ClientCertificates: true, Log: log,
 		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Health: d.health, Door: d.door, Collectors: d.collectors(),
-			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics})})})
+			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics, Prove: prove}),
+			APIs:   d.networkAPIs()})})
 	if err != nil {
 		return nil, err
 	}
-	d.log.Info("listening for events", zap.String("address", l.Address()), zap.Bool("tls", c.TLS.CertFile != ""))
+	d.log.Info("listening", zap.String("address", l.Address()), zap.Bool("tls", c.TLS.CertFile != ""))
 	return l, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -25,11 +26,11 @@ type openedSink struct {
 }
 
 // openSinks opens all sinks, as far as that does not touch what they write to.
-func openSinks(list []configs.Sink) ([]openedSink, error) {
+func (d *service) openSinks(list []configs.Sink) ([]openedSink, error) {
 	var opened []openedSink
 	var errs []error
 	for _, c := range list {
-		s, err := openSink(c)
+		s, err := openSink(c, d.signedBy(c.Name))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sink %q: %w", c.Name, err))
 			continue
@@ -39,12 +40,12 @@ func openSinks(list []configs.Sink) ([]openedSink, error) {
 	return opened, errors.Join(errs...)
 }
 
-func openSink(c configs.Sink) (sink.Sink, error) {
+func openSink(c configs.Sink, sign func(*http.Request, []byte) error) (sink.Sink, error) {
 	switch c.Kind {
 	case configs.FileSink:
 		return sink.NewFile(sink.FileOptions{Path: c.Path, MaxSize: int64(c.MaxSize) << 20, Keep: c.Keep}), nil
 	case configs.WebhookSink:
-		o := sink.WebhookOptions{URL: c.URL, UserAgent: "sealwright/" + version()}
+		o := sink.WebhookOptions{URL: c.URL, UserAgent: "sealwright/" + version(), Sign: sign}
 		if c.TokenFile != "" {
 			o.Token = kms.PasswordFile(c.TokenFile)
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +48,9 @@ type EventOptions struct {
 	// events. It is asked for each delivery, so that a reload is noticed.
 	Receiver func(registry string) (*event.Receiver, bool)
 	Log      *zap.Logger
+	// Prove, when set, checks a delivery that does not prove by the source's own means
+	// who sent it, and is signed. Any error refuses it.
+	Prove func(ctx context.Context, registry string, r *http.Request, body []byte) error
 	// Metrics counts deliveries and pushes. Nil counts nothing.
 	Metrics *Metrics
 }
@@ -84,7 +88,8 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	proven, err := h.admits(r, receiver)
-	if err != nil {
+	signed := (err != nil || !proven) && h.isSigned(r)
+	if err != nil && !signed {
 		h.refuseUnread(w, r, name, sortOf(err), err)
 		return
 	}
@@ -102,7 +107,7 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), deliveryPatience)
 	defer cancel()
-	delivery, err := receiver.Receive(ctx, r.Header, body)
+	delivery, err := h.read(ctx, r, receiver, body, signed)
 	if err != nil {
 		h.refuse(w, r, name, sortOf(err), err)
 		return
@@ -121,6 +126,23 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 	h.o.Log.Debug("events received", zap.String("registry", name), zap.Int("new", said.New), zap.Int("known", said.Known),
 		zap.Int("uncovered", said.Uncovered), zap.Int("ignored", said.Ignored))
 	respond(w, http.StatusAccepted, said)
+}
+
+// isSigned reports whether a delivery may be one that Prove knows.
+func (h *eventHandler) isSigned(r *http.Request) bool {
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return h.o.Prove != nil && (scheme == "SDK-HMAC-SHA256" || strings.EqualFold(scheme, "Basic"))
+}
+
+// read checks who sent a delivery, and returns what it says.
+func (h *eventHandler) read(ctx context.Context, r *http.Request, receiver *event.Receiver, body []byte, signed bool) (event.Delivery, error) {
+	if !signed {
+		return receiver.Receive(ctx, r.Header, body)
+	}
+	if err := h.o.Prove(ctx, r.PathValue("registry"), r, body); err != nil {
+		return event.Delivery{}, fmt.Errorf("%w: %w", event.ErrUnauthorized, err)
+	}
+	return receiver.Read(r.Header, body)
 }
 
 // admits checks the header, so that who does not know the secret takes nobody's

@@ -38,12 +38,14 @@ type Server struct {
 	done     chan struct{}
 }
 
-// Options are what a Server serves. All but Collectors are required.
+// Options are what a Server serves. All but API and Collectors are required.
 type Options struct {
 	Engine  *engine.Engine
 	Journal *journal.Journal
 	Health  *Health
 	Log     *zap.Logger
+	// API answers at /api/. Nil: it is not there.
+	API http.Handler
 	// Collectors are metrics besides those of the engine and the process.
 	Collectors []prometheus.Collector
 }
@@ -70,6 +72,9 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	mux.Handle("GET /metrics", metrics(o.Engine, o.Collectors))
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.readyInFull)
+	if o.API != nil {
+		mux.Handle("/api/", o.API)
+	}
 	s := &Server{listener: l, done: make(chan struct{}),
 		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}}
 	go func() {

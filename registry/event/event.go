@@ -200,6 +200,15 @@ func (r *Receiver) Receive(ctx context.Context, header http.Header, body []byte)
 	if err != nil {
 		return Delivery{}, err
 	}
+	return r.read(l)
+}
+
+// Read returns the pushes in a delivery of which is known already who sent it.
+func (r *Receiver) Read(header http.Header, body []byte) (Delivery, error) {
+	return r.read(letter{header: header, body: body})
+}
+
+func (r *Receiver) read(l letter) (Delivery, error) {
 	n := &notes{hosts: r.hosts, delivery: Delivery{Ignored: map[Reason]int{}}}
 	if l.aside != "" {
 		n.ignore(l.aside)
