@@ -136,6 +136,7 @@ func TestFileRotation(t *testing.T) {
 
 	must(t, os.Rename(path+".2", path+".3"), os.Rename(path+".1", path+".2"), os.Rename(path, path+".1")) // before the new file was there
 	deliver(t, open(), es[12:15])
+	want(".2", 10, 12)
 	want(".1", 12, 14)
 	want("", 14, 15)
 
