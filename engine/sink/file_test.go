@@ -158,9 +158,16 @@ func TestFileMovedAway(t *testing.T) {
 	if n != 2 {
 		t.Fatal(n)
 	}
-	deliver(t, s, es[2:])
-	if contents(t, path) != linesOf(t, es[2:]) || contents(t, path+".old") != linesOf(t, es[:2]) {
+	n, err = s.Deliver(t.Context(), es[2:])
+	must(t, err)
+	if n != 1 || contents(t, path) != linesOf(t, es[2:]) || contents(t, path+".old") != linesOf(t, es[:2]) {
 		t.Errorf("%s and %s", contents(t, path), contents(t, path+".old"))
+	}
+	must(t, os.Rename(path, path+".older"), os.WriteFile(path, []byte(linesOf(t, es[2:])), 0o600)) // replaced by its like
+	p.sign(1)
+	deliver(t, s, p.entries()[3:])
+	if got, want := contents(t, path), linesOf(t, p.entries()[2:]); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 
