@@ -221,9 +221,11 @@ func TestWebhookHostile(t *testing.T) {
 		"endless headers": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Large", strings.Repeat("x", 100<<10))
 		}, false, "sending: "},
-		"hang up":      {hangsUp, false, "sending: "},
-		"no answer":    {nil, false, "sending: "},
-		"unauthorized": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, r.Header.Get("Authorization"), http.StatusUnauthorized) }, false, "answered 401 Unauthorized"},
+		"hang up":   {hangsUp, false, "sending: "},
+		"no answer": {nil, false, "sending: "},
+		"unauthorized": {func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, r.Header.Get("Authorization"), http.StatusUnauthorized)
+		}, false, "answered 401 Unauthorized"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
