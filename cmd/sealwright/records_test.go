@@ -116,3 +116,40 @@ func (h *house) read(name string) string {
 	}
 	return string(text)
 }
+
+// TestExportFaults: whatever is done to the lines of an export is found.
+func TestExportFaults(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.configure(fmt.Sprintf(manual, "all"))
+	h.push("library/api", 4)
+	h.run(exitOK, "run", "--once")
+	h.run(exitOK, "records", "export", "--key", "release", "--out", h.path("whole"))
+	lines := strings.SplitAfter(strings.TrimSuffix(h.read("whole"), "\n"), "\n")
+	lines[3] += "\n"
+	forged := strings.Replace(lines[1], `"payload":"e`, `"payload":"f`, 1)
+	for name, test := range map[string]struct {
+		lines []string
+		want  string
+	}{
+		"whole":    {lines, ""},
+		"one gone": {[]string{lines[0], lines[2]}, ""},
+		"swapped":  {[]string{lines[1], lines[0]}, "line 2: entry 1 comes after entry 2"},
+		"twice":    {[]string{lines[0], lines[0]}, "line 2: entry 1 comes after entry 1"},
+		"forged":   {[]string{lines[0], forged}, "line 2: has no signature that the key verifies"},
+		"torn":     {[]string{lines[0], lines[1][:100]}, "line 2: is not an envelope"},
+		"text":     {[]string{"{}\n"}, "line 1: is not an envelope of a statement"},
+	} {
+		if err := os.WriteFile(h.path("export"), []byte(strings.Join(test.lines, "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code := exitOK
+		if test.want != "" {
+			code = exitFailed
+		}
+		out, _ := h.run(code, "records", "verify", "--export", h.path("export"), "--key", h.path("release.pub"))
+		if test.want != "" && !strings.HasPrefix(out, "FAULT     "+test.want+"\n") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}

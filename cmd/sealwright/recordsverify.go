@@ -13,6 +13,7 @@ import (
 
 func (a *app) recordsVerifyCommand() *cobra.Command {
 	var heads []string
+	var export, key string
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Verify that no signature record was changed, removed or slipped in",
@@ -24,6 +25,9 @@ Who can write the database can cut off the end of the chain, or write all of it
 anew. --head finds that: it is a head that verify or export printed before, and
 must still be in the chain.
 
+With --export, verify what export wrote to a file instead, by the public key of
+--key alone: signatures, hashes, and that entries which follow one another do.
+
 Exit code 0 only if all is well.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -32,10 +36,16 @@ Exit code 0 only if all is well.`,
 					return usageError{fmt.Errorf("--head %q: allowed: 64 lower-case hexadecimal digits, as verify and export print", head)}
 				}
 			}
+			if export != "" {
+				return a.verifyExport(export, key, heads)
+			}
 			return a.readJournal(c.Context(), func(j *journal.Journal) error { return a.verifyRecords(c.Context(), j, heads) })
 		},
 	}
 	c.Flags().StringArrayVar(&heads, "head", nil, "`HASH` of a head seen earlier, which must be in the chain; repeatable")
+	c.Flags().StringVar(&export, "export", "", "verify this `FILE` that export wrote, and not the journal")
+	c.Flags().StringVar(&key, "key", "", "with --export: the public key `FILE` (PEM) of who exported")
+	c.MarkFlagsRequiredTogether("export", "key")
 	return c
 }
 

@@ -32,10 +32,10 @@ const Genesis = "000000000000000000000000000000000000000000000000000000000000000
 // chainDomain keeps the hashes of entries apart from all other hashes.
 const chainDomain = "sealwright.dev/record-chain/v1"
 
-// sum is the entry's hash: lower-case hexadecimal SHA-256 of four lines, which
+// Sum is what the entry's hash must be: lower-case hexadecimal SHA-256 of four lines, which
 // are the domain, the sequence number, the previous hash and the body. Only the
 // last of them could hold a line's end, so no two entries are written alike.
-func (e Entry) sum() string {
+func (e Entry) Sum() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%d\n%s\n", chainDomain, e.Seq, e.PreviousHash)
 	h.Write(e.Body)
@@ -163,7 +163,7 @@ func appendEntries(ctx context.Context, q querier, head Entry, records []Record)
 			return Entry{}, err
 		}
 		head = Entry{Seq: head.Seq + 1, PreviousHash: head.Hash, RecordID: records[i].ID, Body: text}
-		head.Hash = head.sum()
+		head.Hash = head.Sum()
 		if i > 0 {
 			values.WriteString(", ")
 		}

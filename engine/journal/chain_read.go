@@ -121,7 +121,7 @@ func (e Entry) follows(last Entry) error {
 		e.Seq, problem = last.Seq+1, "is missing"
 	case e.PreviousHash != last.Hash:
 		problem = "does not follow from the entry before it"
-	case e.Hash != e.sum():
+	case e.Hash != e.Sum():
 		problem = "its hash is not that of what it says"
 	default:
 		r, err := e.Record()

@@ -136,6 +136,7 @@ func TestFileRotation(t *testing.T) {
 
 	must(t, os.Rename(path+".2", path+".3"), os.Rename(path+".1", path+".2"), os.Rename(path, path+".1")) // before the new file was there
 	deliver(t, open(), es[12:15])
+	want(".2", 10, 12)
 	want(".1", 12, 14)
 	want("", 14, 15)
 
@@ -157,9 +158,16 @@ func TestFileMovedAway(t *testing.T) {
 	if n != 2 {
 		t.Fatal(n)
 	}
-	deliver(t, s, es[2:])
-	if contents(t, path) != linesOf(t, es[2:]) || contents(t, path+".old") != linesOf(t, es[:2]) {
+	n, err = s.Deliver(t.Context(), es[2:])
+	must(t, err)
+	if n != 1 || contents(t, path) != linesOf(t, es[2:]) || contents(t, path+".old") != linesOf(t, es[:2]) {
 		t.Errorf("%s and %s", contents(t, path), contents(t, path+".old"))
+	}
+	must(t, os.Rename(path, path+".older"), os.WriteFile(path, []byte(linesOf(t, es[2:])), 0o600)) // replaced by its like
+	p.sign(1)
+	deliver(t, s, p.entries()[3:])
+	if got, want := contents(t, path), linesOf(t, p.entries()[2:]); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 

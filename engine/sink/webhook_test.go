@@ -195,13 +195,16 @@ func TestWebhookHostile(t *testing.T) {
 	t.Parallel()
 	const path, token = "/hook-secret-path", "secret-token-0123456789"
 	elsewhere := newOffice(t)
+	var read atomic.Int64 // of endless answers, and what the network holds of them
 	endless := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(code)
 			for r.Context().Err() == nil {
-				if _, err := w.Write(bytes.Repeat([]byte(r.Header.Get("Authorization")), 100)); err != nil {
+				n, err := w.Write(bytes.Repeat([]byte(r.Header.Get("Authorization")), 100))
+				if err != nil {
 					return
 				}
+				read.Add(int64(n))
 			}
 		}
 	}
@@ -249,6 +252,9 @@ func TestWebhookHostile(t *testing.T) {
 	t.Cleanup(func() {
 		if len(elsewhere.got) > 0 {
 			t.Error("records went to where they were redirected")
+		}
+		if n := read.Load(); n > 64<<20 {
+			t.Errorf("%d bytes of endless answers were read", n)
 		}
 	})
 }
