@@ -33,6 +33,7 @@ const (
 
 // catalogs are how many repositories each namespace of a registry has.
 type catalogs struct {
+	age   time.Duration // how long one is used
 	walks singleflight.Group
 	mu    sync.Mutex
 	known map[string]catalog // by registry
@@ -48,7 +49,7 @@ func (a *API) repositories(ctx context.Context, name string) (map[string]int, er
 	a.catalogs.mu.Lock()
 	known, ok := a.catalogs.known[name]
 	a.catalogs.mu.Unlock()
-	if ok && time.Since(known.at) < catalogAge {
+	if ok && time.Since(known.at) < a.catalogs.age {
 		return known.repositories, nil
 	}
 	walk := a.catalogs.walks.DoChan(name, func() (any, error) {

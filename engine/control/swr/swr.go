@@ -50,7 +50,7 @@ type API struct {
 
 // New returns the API.
 func New(o Options) *API {
-	return &API{Options: o, routes: routes(), quota: maxPolicies, listings: make(chan struct{}, maxListings)}
+	return &API{Options: o, routes: routes(), quota: maxPolicies, catalogs: catalogs{age: catalogAge}, listings: make(chan struct{}, maxListings)}
 }
 
 // A call is one request.
