@@ -153,7 +153,7 @@ func TestNamespaces(t *testing.T) {
 // after.
 func TestCatalogIsShared(t *testing.T) {
 	h := open(t, controltest.Options{})
-	h.api.catalogs.age = time.Hour
+	h.api.limits.catalogAge = time.Hour
 	h.Server.Push(t, "library/app:v1", registrytest.Image(t))
 	h.Server.Reset()
 	if results := at(8, func() int { return h.ask(t, viewer, "GET", "/namespaces", "").status }); results[200] != 8 {
@@ -168,7 +168,7 @@ func TestCatalogIsShared(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d listings for 8 requests", n)
 	}
-	h.api.catalogs.age = 0
+	h.api.limits.catalogAge = 0
 	h.Server.Push(t, "team/app:v1", registrytest.Image(t))
 	if a := h.ask(t, viewer, "GET", "/namespaces", ""); !strings.Contains(a.body, `"total":2`) {
 		t.Errorf("later: %s", a.body)
@@ -231,11 +231,12 @@ func TestArtifacts(t *testing.T) {
 // TestManyArtifacts: a listing that would cost the registry too much is refused.
 func TestManyArtifacts(t *testing.T) {
 	h := open(t, controltest.Options{})
-	if _, err := registrytest.Fill(h.Server.Root, 1, maxArtifacts+1); err != nil {
+	h.api.limits.artifacts = 20
+	if _, err := registrytest.Fill(h.Server.Root, 1, 21); err != nil {
 		t.Fatal(err)
 	}
 	h.ask(t, viewer, "GET", "/namespaces/team-00/repositories/app-0000/artifacts", "").want(t, 400, "SVCSTG.SWR.4000014")
-	h.ask(t, viewer, "GET", "/namespaces/team-00/repositories/app-0000/artifacts?tags=v1999", "").want(t, 200, "")
+	h.ask(t, viewer, "GET", "/namespaces/team-00/repositories/app-0000/artifacts?tags=v1", "").want(t, 200, "")
 }
 
 // TestAccessories: what is under the tag of signatures, or refers to the image, is
@@ -306,5 +307,33 @@ func TestRegistryFails(t *testing.T) {
 	}
 	for _, path := range []string{"/namespaces/library", "/statistics", policies + "/1"} {
 		h.ask(t, viewer, "GET", path, "").want(t, 200, "")
+	}
+}
+
+// TestBehindAMux: the daemon's mux, which cleans paths, leads every spelling here.
+func TestBehindAMux(t *testing.T) {
+	h := open(t, controltest.Options{})
+	h.Server.Push(t, "library/app/web:v1", registrytest.Image(t))
+	mux := http.NewServeMux()
+	mux.Handle("/v2/{project_id}/instances/", h.api)
+	h.at = h.Serve(t, mux)
+	for _, name := range []string{"app/web", "app%2Fweb", "app%252Fweb"} {
+		s := signedRequest{method: "GET", path: h.path() + "/namespaces/library/repositories/" + name + "/artifacts/v1/accessories", at: time.Now()}
+		h.signed(t, s.plain(controltest.ViewerKey, controltest.ViewerSecret)).want(t, 200, "")
+	}
+	for _, path := range []string{"//signature/policies", "/../../signature/policies", "/namespaces/%2E%2E/signature/policies"} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", h.at+h.path()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Auth-Token", viewer)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode < 300 {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
 	}
 }
