@@ -76,7 +76,7 @@ func (a *API) listArtifacts(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	defer leave()
-	tags, err := collect(ctx, r, c.repository(), contains)
+	tags, err := a.collect(ctx, r, c.repository(), contains)
 	if err != nil {
 		return nil, err
 	}
@@ -106,23 +106,23 @@ func (a *API) queue(ctx context.Context) (context.Context, func(), error) {
 
 // collect returns the tags of all artifacts of a repository, or of those that have a
 // tag which contains a text. Signatures are no artifacts.
-func collect(ctx context.Context, r registry.Registry, repository, contains string) (map[string][]string, error) {
+func (a *API) collect(ctx context.Context, r registry.Registry, repository, contains string) (map[string][]string, error) {
 	query := registry.Query{Repository: repository, Untagged: contains == "",
 		Tags: func(tag string) bool { return strings.Contains(tag, contains) }}
 	all := map[string][]string{}
 	n := 0
-	for a, err := range r.Artifacts(ctx, query) {
-		if n++; n > maxArtifacts {
-			return nil, invalid("repository_name", fmt.Sprintf("has more than %d artifacts", maxArtifacts), "a smaller repository, or tags that fewer have")
+	for one, err := range r.Artifacts(ctx, query) {
+		if n++; n > a.limits.artifacts {
+			return nil, invalid("repository_name", fmt.Sprintf("has more than %d artifacts", a.limits.artifacts), "a smaller repository, or tags that fewer have")
 		}
-		if err != nil && a.Digest.Hex == "" && a.Repository == "" {
+		if err != nil && one.Digest.Hex == "" && one.Repository == "" {
 			return nil, fmt.Errorf("listing the artifacts of %s: %w", repository, err)
 		}
-		if err != nil || a.Digest.Hex == "" {
+		if err != nil || one.Digest.Hex == "" {
 			continue // it cannot be named
 		}
-		digest := a.Digest.String()
-		all[digest] = append(all[digest], a.Tags...)
+		digest := one.Digest.String()
+		all[digest] = append(all[digest], one.Tags...)
 	}
 	return all, nil
 }

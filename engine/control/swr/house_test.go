@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
@@ -30,8 +31,12 @@ type house struct {
 
 func open(t *testing.T, o controltest.Options) *house {
 	t.Helper()
+	if o.Rights.Burst == 0 {
+		o.Rights.PerSecond, o.Rights.Burst = 10000, 10000
+	}
 	h := &house{House: controltest.New(t, o)}
 	h.api = New(Options{Engine: h.Engine, Journal: h.Journal, Door: h.Door, Rights: h.Rights, Log: zaptest.NewLogger(t, zaptest.Level(zap.FatalLevel))})
+	h.api.limits.countTime = time.Minute // for a slow machine
 	h.at = h.Serve(t, h.api)
 	h.url = h.at + "/v2/" + project + "/instances/" + controltest.Instance
 	return h

@@ -48,7 +48,7 @@ func (a *API) repositories(ctx context.Context, name string) (map[string]int, er
 	a.catalogs.mu.Lock()
 	known, ok := a.catalogs.known[name]
 	a.catalogs.mu.Unlock()
-	if ok && time.Since(known.at) < catalogAge {
+	if ok && time.Since(known.at) < a.limits.catalogAge {
 		return known.repositories, nil
 	}
 	walk := a.catalogs.walks.DoChan(name, func() (any, error) {
@@ -192,7 +192,7 @@ func (a *API) listNamespaces(ctx context.Context, c *call) (any, error) {
 // showNamespace shows any: what nothing is in yet can be pushed to and have policies.
 func (a *API) showNamespace(ctx context.Context, c *call) (any, error) {
 	n := newNamespace(c.registry, c.namespace)
-	counting, cancel := context.WithTimeout(ctx, countTime)
+	counting, cancel := context.WithTimeout(ctx, a.limits.countTime)
 	defer cancel()
 	repositories, err := a.repositories(counting, c.registry)
 	if err != nil {

@@ -161,8 +161,8 @@ func (a *API) createPolicy(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(list) >= a.quota {
-		return nil, forbidden(fmt.Sprintf("The quota of %d signature policies is used up.", a.quota))
+	if len(list) >= a.limits.policies {
+		return nil, forbidden(fmt.Sprintf("The quota of %d signature policies is used up.", a.limits.policies))
 	}
 	if err := free(list, &p, 0); err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ func (a *API) statistics(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := summary{Quota: a.quota, Policies: len(list)}
-	counting, cancel := context.WithTimeout(ctx, countTime)
+	s := summary{Quota: a.limits.policies, Policies: len(list)}
+	counting, cancel := context.WithTimeout(ctx, a.limits.countTime)
 	defer cancel()
 	all, err := a.occupied(counting, c)
 	if err != nil {
