@@ -15,6 +15,7 @@ usage="usage: ${0##*/} TOOL...
   built with Go:    cosign2 cosign3 notation olareg registry rekor crane golangci-lint govulncheck
   Debian packages:  podman runc buildah systemd-nspawn openssl curl postgres (the directory of initdb and postgres)
                     softhsm (SOFTHSM2, and its module SOFTHSM2_MODULE) opensc (pkcs11-tool)
+  from npm:         node-tcr (the directory of Tencent's SDK for Node.js; node and npm are Debian's if there are none)
   from Debian 13:   skopeo rootfs (the directory of a tree with systemd 257, to boot with systemd-nspawn)
 cache: \$SEALWRIGHT_TOOLS, else \$XDG_CACHE_HOME/sealwright/tools, else ~/.cache/sealwright/tools"
 
@@ -149,6 +150,26 @@ softhsm_tool() {
 	found softhsm2-module "$module"
 }
 
+# node_tcr_tool installs Tencent's SDK for Node.js as a lock file pins it, in a directory named after that, where the test
+# looks. Nothing that the packages bring is run.
+node_tcr_tool() {
+	local from dir
+	from=$(cd "$(dirname "${BASH_SOURCE[0]}")/../engine/control/tcr/testdata/node" && pwd)
+	dir=$cache/node-tcr-$(sha256sum "$from/package-lock.json" | cut -c1-16)
+	if ! command -v node >/dev/null || ! command -v npm >/dev/null; then apt_install node-tcr nodejs npm; fi
+	if [[ ! -d $dir ]]; then
+		say "installing Tencent's SDK for Node.js from npm"
+		mkdir "$scratch/node-tcr"
+		cp "$from/package.json" "$from/package-lock.json" "$scratch/node-tcr/"
+		# The second try is for a dropped download.
+		npm_ci "$scratch/node-tcr" || npm_ci "$scratch/node-tcr" || fail "node-tcr: npm ci of $from failed"
+		publish node-tcr "$scratch/node-tcr" "$dir"
+	fi
+	found node-tcr "$dir"
+}
+
+npm_ci() { (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier) </dev/null >&2; }
+
 # debian13 TOOL VARIANT PACKAGES DIRECTORY fills DIRECTORY with PACKAGES (comma-separated) of Debian 13, from Debian's mirror.
 # mmdebstrap takes 25 seconds and 120 MB for the rootfs where debootstrap --variant=minbase takes 90 and 240: it leaves apt out.
 debian13() {
@@ -221,6 +242,7 @@ for tool in "$@"; do
 	systemd-nspawn | systemd-container) apt_tool "$tool" systemd-nspawn systemd-container ;;
 	postgres) postgres_tool ;;
 	softhsm) softhsm_tool ;;
+	node-tcr) node_tcr_tool ;;
 	opensc) apt_tool opensc pkcs11-tool opensc ;;
 	rootfs) rootfs_tool ;;
 	skopeo) skopeo_tool ;;

@@ -1,9 +1,11 @@
 package door
 
 import (
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,20 +21,40 @@ const (
 )
 
 // TC3 returns who sent a request to Tencent Cloud API 3.0 of a service, such as tcr.
+// Tencent's SDK for Node.js takes the host's first label for the service, and signs
+// the host without its port; both are taken for right.
 // The older method, HmacSHA1 and HmacSHA256, is refused with ErrUnsupported.
 func (d *Door) TC3(r *http.Request, service string) (Caller, []byte, error) {
 	a, err := parseTC3(r, service)
 	if err != nil {
 		return Caller{}, nil, err
 	}
+	var portless []byte // what was signed if the host was, without its port
 	return d.enter(r, claim{
 		at: a.at, window: d.config.TC3Window, signature: a.signature, repeatable: a.read,
-		text: func(body []byte) ([]byte, error) { return a.text(r, body) },
+		text: func(body []byte) (text []byte, err error) {
+			if text, err = a.text(r, body); err == nil && hostPort.MatchString(r.Host) {
+				short := r.WithContext(r.Context())
+				short.Host = hostPort.ReplaceAllString(r.Host, "")
+				portless, err = a.text(short, body)
+			}
+			return text, err
+		},
 		verify: func(k *keyring, text []byte) (*holder, error) {
-			return k.verifyHMAC(a.accessKey, a.signature, func(secret []byte) []byte { return a.sign(secret, text) })
+			return k.verifyHMAC(a.accessKey, a.signature, func(secret []byte) []byte {
+				if portless != nil {
+					if s := a.sign(secret, portless); hmac.Equal(s, a.signature) {
+						return s
+					}
+				}
+				return a.sign(secret, text)
+			})
 		},
 	})
 }
+
+// hostPort is the port at the end of a Host.
+var hostPort = regexp.MustCompile(`:[0-9]+$`)
 
 // A tc3 is what a request says about its signature.
 type tc3 struct {
@@ -66,7 +88,7 @@ func parseTC3(r *http.Request, service string) (tc3, error) {
 	if err := a.parseTime(r); err != nil {
 		return tc3{}, err
 	}
-	if err := a.parseScope(values[0], service); err != nil {
+	if err := a.parseScope(values[0], service, r.Host); err != nil {
 		return tc3{}, err
 	}
 	return a, a.parseTarget(r)
@@ -94,7 +116,7 @@ func (a *tc3) parseTime(r *http.Request) error {
 }
 
 // parseScope reads the credential: what it is for must be what the request is.
-func (a *tc3) parseScope(credential, service string) error {
+func (a *tc3) parseScope(credential, service, host string) error {
 	scope := strings.Split(credential, "/")
 	if len(scope) != 4 || scope[0] == "" || scope[3] != tc3End {
 		return malformed("the credential is not <id>/<date>/<service>/%s", tc3End)
@@ -103,7 +125,7 @@ func (a *tc3) parseScope(credential, service string) error {
 	if a.date != a.at.Format(time.DateOnly) {
 		return malformed("the credential's date is not that of X-TC-Timestamp")
 	}
-	if a.service != service {
+	if label, _, _ := strings.Cut(host, "."); a.service != service && a.service != label {
 		return malformed("the credential is for another service, want %s", service)
 	}
 	return nil

@@ -154,3 +154,37 @@ func TestTC3Reads(t *testing.T) {
 	s.expect(t, d, "a change by GET", get, nil)
 	s.expect(t, d, "a change by GET again", get, ErrReplayed)
 }
+
+// TestTC3Node: Tencent's SDK for Node.js signs for the host's first label, and the
+// host without its port.
+func TestTC3Node(t *testing.T) {
+	t.Parallel()
+	s := tencent(t)
+	node := func(service, signed, host string) sent {
+		return s.good.with(func(req *sent) {
+			a := tc3{date: s.at.Format(time.DateOnly), service: service, timestamp: fmt.Sprint(s.at.Unix()),
+				list: "content-type;host", names: []string{"content-type", "host"}}
+			req.host = signed
+			text, err := a.text(req.request(), []byte(req.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.host = host
+			req.header.Set("Authorization", fmt.Sprintf("TC3-HMAC-SHA256 Credential=%s/%s/%s/tc3_request, SignedHeaders=content-type;host, Signature=%x",
+				accessKey, a.date, service, a.sign([]byte(secretKey), text)))
+		})
+	}
+	s.tryAll(t, []try{
+		{"loopback", node("127", "127.0.0.1", "127.0.0.1:8374"), nil},
+		{"a name", node("signing", "signing.example.com", "signing.example.com"), nil},
+		{"with port", node("signing", "signing.example.com", "signing.example.com:8374"), nil},
+		{"no dot", node("localhost:8374", "localhost", "localhost:8374"), nil},
+		{"for tcr", node("tcr", "signing.example.com", "signing.example.com:8374"), nil},
+		{"an address of IPv6", node("tcr", "[::1]", "[::1]:8374"), nil},
+		{"another host", node("tcr", "signing.example.com", "other.example.com:8374"), ErrSignature},
+		{"another port", node("tcr", "signing.example.com:1", "signing.example.com:8374"), ErrSignature},
+		{"a part of the host", node("tcr", "signing", "signing.example.com"), ErrSignature},
+		{"another label", node("kms", "signing.example.com", "signing.example.com"), ErrMalformed},
+		{"more than a label", node("signing.example", "signing.example.com", "signing.example.com"), ErrMalformed},
+	})
+}

@@ -94,6 +94,14 @@ func TestOtherTenants(t *testing.T) {
 			t.Errorf("%s: %v, where nothing is: %v", action, err, otherErr)
 		}
 	}
+	// Not even by how long it takes: the registry is not asked.
+	e.Server.Reset()
+	for _, namespace := range []string{"library", "nothing-here"} {
+		team.refused("CreateSignaturePolicy", library().with(params{"NamespaceName": namespace, "Name": "other"}), notFound, "project not found")
+	}
+	if asked := e.Server.Log(); len(asked) > 0 {
+		t.Errorf("asked %v", asked)
+	}
 	team.call("CreateSignaturePolicy", library().with(params{"NamespaceName": "team"}), nil)
 	if got := team.policies(); len(got) != 1 || got["team"] == "" {
 		t.Errorf("the team sees %v", got)
