@@ -2,6 +2,7 @@ package apig_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -179,4 +180,12 @@ func (p *place) stored(t *testing.T) []journal.SignatureKey {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// store puts a signature key into the journal, which is quicker than to ask for it.
+func (p *place) store(t *testing.T, name string) {
+	_, err := p.Journal.CreateSignatureKey(t.Context(), journal.SignatureKey{ID: rand.Text(), Registry: controltest.Registry, Name: name, Type: "hmac"}, 1000)
+	if err != nil {
+		t.Error(err)
+	}
 }

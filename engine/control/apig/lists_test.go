@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sealwright/sealwright/engine/control/apig"
@@ -25,9 +26,8 @@ func TestListPages(t *testing.T) {
 	place := newPlace(t, quick())
 	var all []string
 	for i := range 22 {
-		name := fmt.Sprintf("key_%02d", i)
-		place.create(t, fmt.Sprintf(`{"name":%q}`, name))
-		all = append(all, name)
+		all = append(all, fmt.Sprintf("key_%02d", i))
+		place.store(t, all[i])
 	}
 	place.ask(t, http.MethodPost, other+"/signs", controltest.AdminToken, `{"name":"theirs"}`)
 	for query, want := range map[string][]string{
@@ -73,9 +73,12 @@ func TestListPages(t *testing.T) {
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	place := newPlace(t, quick())
-	for i := range 200 {
-		place.create(t, fmt.Sprintf(`{"name":"key_%d"}`, i))
+	var all sync.WaitGroup // they are written together
+	for i := range 199 {
+		all.Go(func() { place.store(t, fmt.Sprintf("key_%d", i)) })
 	}
+	all.Wait()
+	place.create(t, `{"name":"last"}`)
 	s := place.ask(t, http.MethodPost, base+"/signs", controltest.AdminToken, `{"name":"more"}`)
 	want(t, "one more", s, 403, "APIG.3105", "The number of signature keys exceeds the maximum allowed limit")
 	if s := place.ask(t, http.MethodPost, other+"/signs", controltest.AdminToken, `{"name":"more"}`); s.status != 201 {

@@ -276,22 +276,22 @@ func TestAtOnce(t *testing.T) {
 		all.Wait()
 		return got
 	}
-	got := statuses(12, func(int) said { return place.ask(t, "POST", base+"/signs", controltest.AdminToken, `{"name":"same"}`) })
-	if got[201] != 1 || got[400] != 11 || len(place.stored(t)) != 1 {
+	got := statuses(6, func(int) said { return place.ask(t, "POST", base+"/signs", controltest.AdminToken, `{"name":"same"}`) })
+	if got[201] != 1 || got[400] != 5 || len(place.stored(t)) != 1 {
 		t.Errorf("created: %v", got)
 	}
 	one, two := place.stored(t)[0].ID, place.create(t, `{"name":"two"}`).text("id")
-	got = statuses(12, func(i int) said { return place.bind(t, []string{one, two}[i%2], "sink:records") })
-	if got[201] != 6 || got[400] != 6 {
+	got = statuses(6, func(i int) said { return place.bind(t, []string{one, two}[i%2], "sink:records") })
+	if got[201] != 3 || got[400] != 3 {
 		t.Errorf("bound: %v", got)
 	}
-	got = statuses(12, func(i int) said {
-		if i == 6 {
+	got = statuses(6, func(i int) said {
+		if i == 3 {
 			return place.ask(t, "DELETE", base+"/signs/"+one, controltest.AdminToken, "")
 		}
 		return place.ask(t, "PUT", base+"/signs/"+one, controltest.AdminToken, fmt.Sprintf(`{"name":"name_%d"}`, i))
 	})
-	if got[204] != 1 || got[200]+got[404] != 11 || len(place.stored(t)) != 1 {
+	if got[204] != 1 || got[200]+got[404] != 5 || len(place.stored(t)) != 1 {
 		t.Errorf("changed and deleted: %v", got)
 	}
 }
