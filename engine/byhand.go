@@ -16,8 +16,9 @@ import (
 // tag names. It is journaled as a push of the tag, in an execution of its own:
 // when Sign returns it is durable, and the registry is looked at whatever was
 // done with the artifact before. Like a push, it is tried again for hours if the
-// registry or the key fails. Errors about the policy wrap ErrPolicy.
-func (e *Engine) Sign(ctx context.Context, name, repository, tag string) (journal.Execution, error) {
+// registry or the key fails. The id of the request that asks is kept with it; it may
+// be empty. Errors about the policy wrap ErrPolicy.
+func (e *Engine) Sign(ctx context.Context, requestID, name, repository, tag string) (journal.Execution, error) {
 	setup, err := e.use()
 	if err != nil {
 		return journal.Execution{}, err
@@ -33,7 +34,7 @@ func (e *Engine) Sign(ctx context.Context, name, repository, tag string) (journa
 		return journal.Execution{}, fmt.Errorf("%w: %q does not cover %s:%s", ErrPolicy, name, repository, tag)
 	}
 	x, err := e.journal.DeliverAlone(ctx, journal.Firing{Policy: b.Name, PolicyVersion: b.Version(), Registry: b.Registry,
-		Trigger: policy.EventBased, Lane: journal.Pushes}, journal.Push{Repository: repository, Tag: tag, At: e.opts.Now()})
+		Trigger: policy.EventBased, Lane: journal.Pushes, RequestID: requestID}, journal.Push{Repository: repository, Tag: tag, At: e.opts.Now()})
 	if err != nil {
 		return x, err
 	}

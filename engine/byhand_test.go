@@ -66,7 +66,7 @@ func deleteManifest(t *testing.T, s *registrytest.Server, repository, ref string
 // sign signs a tag by hand and waits until its execution has ended.
 func (h *house) sign(name, repository, tag string) journal.Execution {
 	h.t.Helper()
-	x, err := h.Sign(h.t.Context(), name, repository, tag)
+	x, err := h.Sign(h.t.Context(), "", name, repository, tag)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestSignByHandRefused(t *testing.T) {
 		"a signature":        {"p", "app", signature.CosignTag(digest)},
 		"a drift scan":       {"drift/p", "app", "v1"},
 	} {
-		if _, err := h.Sign(t.Context(), ask[0], ask[1], ask[2]); !errors.Is(err, engine.ErrPolicy) {
+		if _, err := h.Sign(t.Context(), "", ask[0], ask[1], ask[2]); !errors.Is(err, engine.ErrPolicy) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestSignByHandOutlivesTheProcess(t *testing.T) {
 	}
 	// An engine that takes the order and does nothing about it, as if it died then.
 	dead := engine.New(engine.Options{Journal: j, Setup: newSetup(t, s, everything("p")), Log: logger(t)})
-	x, err := dead.Sign(t.Context(), "p", "app", "v1")
+	x, err := dead.Sign(t.Context(), "request-1", "p", "app", "v1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +121,27 @@ func TestSignByHandOutlivesTheProcess(t *testing.T) {
 	h.start(state, open(t, s, nil), []policy.Policy{everything("p")}, nil)
 	wantCounts(t, h.await(x.ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
 	wantOneSignatureEach(t, s, []v1.Hash{digest})
+	if rs, err := h.journal.Records(t.Context(), journal.RecordFilter{}); err != nil || len(rs) != 1 || rs[0].RequestID != "request-1" {
+		t.Errorf("the records do not say who asked: %+v, %v", rs, err)
+	}
+}
+
+// TestFireForARequest: its id is kept with what was signed for it.
+func TestFireForARequest(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Memory(t)
+	s.Push(t, "app:v1", registrytest.Image(t))
+	h := build(t, s, []policy.Policy{everything("p")}, nil)
+	x, err := h.FireFor(t.Context(), "request-2", "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x = h.await(x.ID); x.RequestID != "request-2" {
+		t.Errorf("%+v", x)
+	}
+	if rs, err := h.journal.Records(t.Context(), journal.RecordFilter{}); err != nil || len(rs) != 1 || rs[0].RequestID != "request-2" {
+		t.Errorf("%+v, %v", rs, err)
+	}
 }
 
 // TestSignatureOfPolicy: only what the policy's key has signed under the policy's

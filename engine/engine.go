@@ -220,6 +220,12 @@ var ErrPolicy = errors.New("cannot fire policy")
 // execution is under way is fired again when that ends; any number of such
 // firings make one execution.
 func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, error) {
+	return e.FireFor(ctx, "", name)
+}
+
+// FireFor is Fire for a request that has an id, which is kept with the execution and
+// its records.
+func (e *Engine) FireFor(ctx context.Context, requestID, name string) (journal.Execution, error) {
 	setup := e.setup.Load()
 	b, err := setup.find(name)
 	switch {
@@ -230,7 +236,9 @@ func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, erro
 	case b.drift && setup.Upkeep.Remember <= 0:
 		return journal.Execution{}, fmt.Errorf("%w: %q has nothing to scan, as remember is 0", ErrPolicy, name)
 	}
-	return e.fire(ctx, b.firing(name, journal.Live))
+	f := b.firing(name, journal.Live)
+	f.RequestID = requestID
+	return e.fire(ctx, f)
 }
 
 // firing is one by hand.

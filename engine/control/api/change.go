@@ -252,7 +252,7 @@ func (a *API) fire(ctx context.Context, s session, in *RefInput) (*executionOutp
 	}
 	var x journal.Execution
 	err = a.change(ctx, s, "fire-policy", p.Policy, func(ctx context.Context) (err error) {
-		x, err = a.Engine.Fire(ctx, p.Policy.Name)
+		x, err = a.Engine.FireFor(ctx, s.request, p.Policy.Name)
 		return err
 	})
 	if err != nil {

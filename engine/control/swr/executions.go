@@ -66,7 +66,7 @@ func (a *API) execute(ctx context.Context, c *call) (any, error) {
 	}
 	var x journal.Execution
 	err = a.change(ctx, c, target(c, k.ID)+"/executions", func(ctx context.Context) error {
-		x, err = a.Engine.Fire(ctx, k.Policy.Name)
+		x, err = a.Engine.FireFor(ctx, c.id, k.Policy.Name)
 		return err
 	})
 	if err != nil {

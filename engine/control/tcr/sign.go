@@ -65,7 +65,7 @@ func (a *api) createSignature(ctx context.Context, c *call, p *params) (any, err
 		if err != nil {
 			return err
 		}
-		_, err = a.Engine.Sign(ctx, policy, i.repository, i.tag)
+		_, err = a.Engine.Sign(ctx, c.id, policy, i.repository, i.tag)
 		if errors.Is(err, engine.ErrPolicy) { // changed since it was looked at
 			return refusal(codeDenied, "the signature policy of the namespace does not sign this image")
 		}
