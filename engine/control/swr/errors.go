@@ -2,7 +2,6 @@ package swr
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -45,8 +44,8 @@ func internal() *failure {
 	return &failure{status: http.StatusInternalServerError, code: codeInternal, text: "Internal error. The daemon's log has more under this request id."}
 }
 
-func conflict(format string, args ...any) *failure {
-	return &failure{status: http.StatusConflict, code: codeConflict, text: fmt.Sprintf(format, args...)}
+func conflict(text string) *failure {
+	return &failure{status: http.StatusConflict, code: codeConflict, text: text}
 }
 
 func forbidden(text string) *failure {

@@ -42,7 +42,7 @@ func validRepository(s string) bool {
 // things may have the same, but nothing is looked up by it.
 func derived(names ...string) int32 {
 	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
-	return int32(max(1, binary.BigEndian.Uint32(sum[:])>>1)) //nolint:gosec // 31 bits
+	return int32(max(1, binary.BigEndian.Uint32(sum[:])>>1)) // 31 bits
 }
 
 // stamp writes a time as SWR does; "" for none.

@@ -13,6 +13,7 @@ import (
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // written is a policy of the configuration that SWR can say.
@@ -155,13 +156,13 @@ func key(t *testing.T, a policy.Algorithm, aliases ...string) engine.Key {
 }
 
 // replaceKeys gives the engine another configuration: the same registry, other keys.
-func (h *house) replaceKeys(t *testing.T, keys map[string]engine.Key) {
+func (h *house) replaceKeys(t *testing.T, keys map[string]engine.Key, policies ...policy.Policy) {
 	t.Helper()
 	r, ok := h.Engine.Registry(controltest.Registry)
 	if !ok {
 		t.Fatal("no registry")
 	}
-	setup, err := engine.NewSetup(nil, map[string]*engine.Place{controltest.Registry: engine.NewPlace(r, 8)}, keys, nil)
+	setup, err := engine.NewSetup(policies, map[string]*engine.Place{controltest.Registry: engine.NewPlace(r, 8)}, keys, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,4 +227,23 @@ func TestPredecessor(t *testing.T) {
 		t.Errorf("executions: %s", a.body)
 	}
 	h.ask(t, viewer, "GET", policies+id+"/executions/1/tasks", "").want(t, 404, "SVCSTG.SWR.4040010")
+}
+
+// TestMoved: a policy of the configuration that was given another namespace does not
+// show there what it did in the one before.
+func TestMoved(t *testing.T) {
+	h := open(t, controltest.Options{Policies: []policy.Policy{written("moved", func(*policy.Policy) {})}})
+	h.Server.Push(t, "library/app:v1", registrytest.Image(t))
+	h.ask(t, operator, "POST", policies+"/1/executions", "").want(t, 201, "")
+	h.Await(t, 1)
+	if a := h.ask(t, viewer, "GET", policies+"/1/executions/1/tasks", ""); !strings.Contains(a.body, `"repository":"app"`) {
+		t.Fatalf("tasks: %s", a.body)
+	}
+	h.ask(t, viewer, "GET", policies+"/1/executions/1/tasks/1/subtasks", "").want(t, 200, "")
+	h.replaceKeys(t, map[string]engine.Key{controltest.Key: key(t, policy.ECDSASHA256)}, written("moved", func(p *policy.Policy) { p.Namespace = "team" }))
+	team := "/namespaces/team/signature/policies/1/executions/1/tasks"
+	if a := h.ask(t, viewer, "GET", team, ""); a.status != 200 || !strings.Contains(a.body, `"total":0`) || strings.Contains(a.body, "app") {
+		t.Errorf("tasks: %d %s", a.status, a.body)
+	}
+	h.ask(t, viewer, "GET", team+"/1/subtasks", "").want(t, 404, "SVCSTG.SWR.4040010")
 }

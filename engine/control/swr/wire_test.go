@@ -40,8 +40,8 @@ func readWire(tb testing.TB) []wireRequest {
 	return all
 }
 
-// TestWire: what Huawei's SDK sent to a server in one session gives the answers of
-// such a session. There the execution was the second one.
+// TestWire: what Huawei's SDK sent to a server, one after the other, gives the answers of
+// then. There the execution was the second one.
 func TestWire(t *testing.T) {
 	var now atomic.Int64
 	h := open(t, controltest.Options{Clock: func() time.Time { return time.Unix(now.Load(), 0) }})
