@@ -32,9 +32,9 @@ type SignatureBinding struct {
 }
 
 var (
-	// ErrQuota: there are as many as there may be.
+	// ErrQuota is for one more than there may be.
 	ErrQuota = errors.New("the quota is used up")
-	// ErrBound: the API has another signature key.
+	// ErrBound is for an API that has another signature key.
 	ErrBound = errors.New("bound to another signature key")
 )
 

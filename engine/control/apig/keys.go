@@ -155,7 +155,7 @@ const (
 	textHeader    = "Signed header %s not found."
 	textDate      = "Header x-sdk-date not found."
 	textExpired   = "Signature expired."
-	textSignature = "Verify authroization failed." // as they spell it
+	textSignature = "Verify authroization failed." //nolint:misspell // as they spell it
 	// Not in the examples, which forget what they have seen.
 	textReplayed = "Request received before."
 	textBusy     = "Too many requests."

@@ -70,7 +70,7 @@ type secrets struct {
 
 // close encrypts into a signature key that is otherwise complete.
 func (s *Seal) close(k *journal.SignatureKey, secret secrets) error {
-	plain, err := json.Marshal(secret)
+	plain, err := json.Marshal(secret) //nolint:gosec // it is encrypted next
 	if err != nil {
 		return errors.New("encrypting a signature key: it cannot be written as JSON") // the error might quote it
 	}

@@ -182,7 +182,7 @@ func TestGateWindow(t *testing.T) {
 	g := gate()
 	for i, want := range []error{nil, ErrReplayed, ErrUnknown, ErrReplayed} {
 		key := gateKey
-		if want == ErrUnknown {
+		if errors.Is(want, ErrUnknown) {
 			key = SDKKey{"other", []byte("other")}
 		}
 		if err := g.SDKHMAC(req.request(), []byte(req.body), key); !errors.Is(err, want) {
