@@ -81,6 +81,17 @@ func TestOtherTenants(t *testing.T) {
 		t.Errorf("a stranger sees %+v", seen)
 	}
 
+	// Two registries may have namespaces of one name.
+	there := params{"RegistryId": controltest.OtherInstance}
+	if got := e.admin().names(there.with(params{"KmsSignPolicy": true})); got != "[] 0" {
+		t.Errorf("another registry has %v", got)
+	}
+	e.admin().call("DeleteSignaturePolicy", inLibrary().with(there), nil)
+	e.operator().refused("CreateSignature", app("v1").with(there), notFound, "signature policy")
+	if got := e.admin().policies(); len(got) != 1 {
+		t.Errorf("policies %v", got)
+	}
+
 	team := e.client("AKTEAM", "SKTEAM0000000000000000000000000000000001", nil)
 	for action, p := range allCalls() {
 		if action == "DescribeInstances" || action == "DescribeNamespaces" {
