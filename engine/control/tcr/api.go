@@ -104,10 +104,9 @@ func (c *call) done() answer { return answer{c.id} }
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{id: newRequestID()}
 	defer func() {
-		p := recover()
-		switch {
-		case p == nil:
-		case p == http.ErrAbortHandler: //nolint:errorlint // it is compared, not wrapped
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
 			panic(p)
 		default:
 			a.Log.Error("panic in an API call", zap.String("request", c.id), zap.String("action", c.action), zap.Any("panic", p), zap.Stack("stack"))

@@ -41,6 +41,24 @@ func (e *estate) receive(tag string, want engine.Receipt) {
 	}
 }
 
+// reads fails unless the namespace says the policy that was created since.
+func (c client) reads(p params, before time.Time) {
+	c.t.Helper()
+	var said map[string]any
+	if err := json.Unmarshal([]byte(c.policies()["library"]), &said); err != nil {
+		c.t.Fatal(err)
+	}
+	created, err := time.Parse(time.RFC3339Nano, said["create_at"].(string))
+	if err != nil || created.Before(before.Add(-time.Second)) || created.After(time.Now().Add(time.Second)) {
+		c.t.Errorf("created at %v, %v", said["create_at"], err)
+	}
+	delete(said, "create_at")
+	want := map[string]any{"name": p["Name"], "domain": "", "kms_id": p["KmsId"], "kms_region": p["KmsRegion"], "disabled": p["Disabled"]}
+	if got, wants := text(c.t, said), text(c.t, want); got != wants {
+		c.t.Errorf("the namespace says %s, want %s", got, wants)
+	}
+}
+
 // TestLifeCycle: from the first policy of a namespace to its last signature, all
 // through Tencent's SDK.
 func TestLifeCycle(t *testing.T) {
@@ -52,19 +70,7 @@ func TestLifeCycle(t *testing.T) {
 
 	before := time.Now()
 	admin.call("CreateSignaturePolicy", library(), nil)
-	var said map[string]any
-	if err := json.Unmarshal([]byte(viewer.policies()["library"]), &said); err != nil {
-		t.Fatal(err)
-	}
-	created, err := time.Parse(time.RFC3339Nano, said["create_at"].(string))
-	if err != nil || created.Before(before.Add(-time.Second)) || created.After(time.Now().Add(time.Second)) {
-		t.Errorf("created at %v, %v", said["create_at"], err)
-	}
-	delete(said, "create_at")
-	want := map[string]any{"name": "library signing", "domain": "", "kms_id": controltest.KeyAlias, "kms_region": "", "disabled": false}
-	if got, wants := text(t, said), text(t, want); got != wants {
-		t.Errorf("the namespace says %s, want %s", got, wants)
-	}
+	viewer.reads(library(), before)
 
 	// What is pushed from now on is signed; what was there is signed by hand.
 	e.push("library/app:new")
@@ -90,7 +96,13 @@ func TestLifeCycle(t *testing.T) {
 	if all := e.admin().policies(); len(all) != 1 {
 		t.Errorf("policies %v", all)
 	}
+	e.endsLife(old)
+}
 
+// endsLife disables the policy, and deletes it.
+func (e *estate) endsLife(old string) {
+	e.t.Helper()
+	admin, operator, viewer := e.admin(), e.operator(), e.viewer()
 	// Disabled, it signs nothing, and is still there.
 	admin.call("CreateSignaturePolicy", library().with(params{"Disabled": true}), nil)
 	e.push("library/app:newer")
@@ -102,19 +114,19 @@ func TestLifeCycle(t *testing.T) {
 		admin.call("DeleteSignaturePolicy", inLibrary(), nil)
 	}
 	if all := viewer.policies(); len(all) != 0 {
-		t.Errorf("policies %v", all)
+		e.t.Errorf("policies %v", all)
 	}
 	nextSecond()
 	operator.refused("CreateSignature", app("old"), "ResourceNotFound.TcrResourceNotFound", "signature policy")
 	digest, err := v1.NewHash(old)
 	if err != nil {
-		t.Fatal(err)
+		e.t.Fatal(err)
 	}
-	if n := e.Server.Signatures(t, "library/app", digest); n != 2 {
-		t.Errorf("%d signatures are left, want 2", n)
+	if n := e.Server.Signatures(e.t, "library/app", digest); n != 2 {
+		e.t.Errorf("%d signatures are left, want 2", n)
 	}
 	if i := viewer.image("old"); i.KmsSignature != "" {
-		t.Errorf("without a policy: %+v", i)
+		e.t.Errorf("without a policy: %+v", i)
 	}
 }
 

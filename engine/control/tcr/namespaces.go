@@ -121,7 +121,7 @@ func describe(registry, name string, metadata []byte) namespace {
 // namespaces. It has 48 bits, which JavaScript can count with.
 func namespaceID(registry, name string) int64 {
 	sum := sha256.Sum256([]byte(registry + "/" + name))
-	return int64(binary.BigEndian.Uint64(sum[:8]) >> 16) //nolint:gosec // 48 bits fit
+	return int64(binary.BigEndian.Uint64(sum[:8]) >> 16) // 48 bits
 }
 
 // documents returns what the namespaces of a registry that the caller sees say of

@@ -46,7 +46,7 @@ func TestNode(t *testing.T) {
 	digest := e.push("library/app:v1")
 	with := text(t, map[string]string{"endpoint": strings.TrimPrefix(e.url, "http://"), "id": controltest.AdminKey, "secret": controltest.AdminSecret,
 		"wrong": controltest.ViewerSecret, "instance": controltest.Instance, "key": controltest.RSAKeyAlias, "domain": "images.example.com"})
-	cmd := exec.CommandContext(t.Context(), node, "testdata/node/lifecycle.js", with) //nolint:gosec // the test's own program
+	cmd := exec.CommandContext(t.Context(), node, "testdata/node/lifecycle.js", with)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules, "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1")
 	var failure strings.Builder
 	cmd.Stderr = &failure

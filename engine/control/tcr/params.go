@@ -65,7 +65,7 @@ func parseObject(raw []byte) (map[string]json.RawMessage, error) {
 	if _, err := d.Token(); err != nil { // the closing brace
 		return nil, notJSON
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // a decoder returns it as it is
+	if _, err := d.Token(); err != io.EOF {
 		return nil, notJSON
 	}
 	return object, nil

@@ -57,10 +57,8 @@ func TestRoles(t *testing.T) {
 // TestOtherTenants: what is another tenant's is answered as what is not there is.
 func TestOtherTenants(t *testing.T) {
 	t.Parallel()
-	e := newEstate(t, controltest.Options{Credentials: []door.Credential{{Name: "team", Role: door.Admin, AccessKey: "AKTEAM",
-		Secret: []byte("SKTEAM0000000000000000000000000000000001"), Registries: []string{controltest.Registry}, Namespaces: []string{"team"}}}})
+	e := newEstate(t, controltest.Options{})
 	e.push("library/app:v1")
-	e.push("team/app:v1")
 	e.admin().call("CreateSignaturePolicy", library(), nil)
 
 	for action, p := range allCalls() {
@@ -81,6 +79,26 @@ func TestOtherTenants(t *testing.T) {
 		t.Errorf("a stranger sees %+v", seen)
 	}
 
+	// Two registries may have namespaces of one name.
+	there := params{"RegistryId": controltest.OtherInstance}
+	if got := e.admin().names(there.with(params{"KmsSignPolicy": true})); got != "[] 0" {
+		t.Errorf("another registry has %v", got)
+	}
+	e.admin().call("DeleteSignaturePolicy", inLibrary().with(there), nil)
+	e.operator().refused("CreateSignature", app("v1").with(there), notFound, "signature policy")
+	if got := e.admin().policies(); len(got) != 1 {
+		t.Errorf("policies %v", got)
+	}
+}
+
+// TestOtherNamespaces: who sees some namespaces of a registry finds nothing else there.
+func TestOtherNamespaces(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, controltest.Options{Credentials: []door.Credential{{Name: "team", Role: door.Admin, AccessKey: "AKTEAM",
+		Secret: []byte("SKTEAM0000000000000000000000000000000001"), Registries: []string{controltest.Registry}, Namespaces: []string{"team"}}}})
+	e.push("library/app:v1")
+	e.push("team/app:v1")
+	e.admin().call("CreateSignaturePolicy", library(), nil)
 	team := e.client("AKTEAM", "SKTEAM0000000000000000000000000000000001", nil)
 	for action, p := range allCalls() {
 		if action == "DescribeInstances" || action == "DescribeNamespaces" {
@@ -148,18 +166,36 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestBounds: every field of a request is checked, and named when it is refused.
-func TestBounds(t *testing.T) {
+// A bad call is a good one with a change, the code that refuses it, and words of the
+// message.
+type bad struct {
+	change params
+	code   string
+	words  []string
+}
+
+// refuses fails unless bad calls are refused, and change nothing.
+func (e *estate) refuses(calls map[string][]bad) {
+	e.t.Helper()
+	for action, list := range calls {
+		for _, c := range list {
+			e.admin().refused(action, allCalls()[action].with(c.change), c.code, c.words...)
+		}
+	}
+	if all := e.admin().policies(); len(all) != 0 {
+		e.t.Errorf("policies %v", all)
+	}
+}
+
+func long(n int) string { return strings.Repeat("a", n) }
+
+// TestBoundsOfPolicies: every field of a policy is checked, and named when it is
+// refused.
+func TestBoundsOfPolicies(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, controltest.Options{})
 	e.push("library/app:v1")
-	long := func(n int) string { return strings.Repeat("a", n) }
-	type bad struct {
-		change params
-		code   string
-		words  []string
-	}
-	for action, cases := range map[string][]bad{
+	e.refuses(map[string][]bad{
 		"CreateSignaturePolicy": {
 			{params{"RegistryId": nil}, "MissingParameter", []string{"RegistryId"}},
 			{params{"RegistryId": ""}, invalid, []string{"RegistryId: non zero value required"}},
@@ -195,6 +231,15 @@ func TestBounds(t *testing.T) {
 			{params{"Enabled": true}, "UnknownParameter", []string{"Enabled"}},
 			{params{"Version": "2019-09-24"}, "UnknownParameter", []string{"Version"}},
 		},
+	})
+}
+
+// TestBounds: so is every field of the other requests.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, controltest.Options{})
+	e.push("library/app:v1")
+	e.refuses(map[string][]bad{
 		"DeleteSignaturePolicy": {
 			{params{"NamespaceName": nil}, "MissingParameter", []string{"NamespaceName"}},
 			{params{"NamespaceName": ""}, invalid, []string{"NamespaceName"}},
@@ -247,14 +292,14 @@ func TestBounds(t *testing.T) {
 			{params{"AllRegion": "no"}, "InvalidParameter", []string{"AllRegion"}},
 			{params{"RegistryId": "x"}, "UnknownParameter", []string{"RegistryId"}},
 		},
-	} {
-		for _, c := range cases {
-			e.admin().refused(action, allCalls()[action].with(c.change), c.code, c.words...)
-		}
-	}
-	if all := e.admin().policies(); len(all) != 0 {
-		t.Errorf("policies %v", all)
-	}
+	})
+}
+
+// TestUnsignable: what is no image of the namespace cannot be signed by hand.
+func TestUnsignable(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, controltest.Options{})
+	e.push("library/app:v1")
 	e.admin().call("CreateSignaturePolicy", library(), nil)
 	e.operator().refused("CreateSignature", app("none"), notFound, "artifact")
 	e.operator().refused("CreateSignature", app("sha256-"+strings.Repeat("0", 64)+".sig"), "InternalError.ErrorTcrInvalidMediaType", "signature")

@@ -87,7 +87,7 @@ func TestWire(t *testing.T) {
 		if i < len(want) {
 			code = want[i]
 		}
-		if got := codeOf(t, answer); got != code {
+		if got := codeOf(t, answer.Code, answer.Header(), answer.Body.Bytes()); got != code {
 			t.Errorf("request %d, %s %s: %q, want %q", i, w.Header["X-Tc-Action"], w.Body, got, code)
 		}
 	}
@@ -95,7 +95,7 @@ func TestWire(t *testing.T) {
 
 // codeOf returns the code of a refusal, empty for a success, of an answer that must
 // be as all of Tencent's are.
-func codeOf(t *testing.T, answer *httptest.ResponseRecorder) string {
+func codeOf(t *testing.T, status int, header http.Header, raw []byte) string {
 	t.Helper()
 	var body struct {
 		Response struct {
@@ -103,14 +103,14 @@ func codeOf(t *testing.T, answer *httptest.ResponseRecorder) string {
 			RequestID string `json:"RequestId"`
 		}
 	}
-	if answer.Code != http.StatusOK || answer.Header().Get("Content-Type") != "application/json" {
-		t.Errorf("status %d, %q", answer.Code, answer.Header().Get("Content-Type"))
+	if status != http.StatusOK || header.Get("Content-Type") != "application/json" {
+		t.Errorf("status %d, %q", status, header.Get("Content-Type"))
 	}
-	if err := json.Unmarshal(answer.Body.Bytes(), &body); err != nil {
-		t.Fatalf("%q: %v", answer.Body, err)
+	if err := json.Unmarshal(raw, &body); err != nil {
+		t.Fatalf("%q: %v", raw, err)
 	}
 	if !requestID.MatchString(body.Response.RequestID) || (body.Response.Error.Code == "") != (body.Response.Error.Message == "") {
-		t.Errorf("answer %s", answer.Body)
+		t.Errorf("answer %s", raw)
 	}
 	return body.Response.Error.Code
 }
