@@ -77,10 +77,7 @@ func (d *document) check(t testing.TB, method, path string, a answer) {
 		return
 	}
 	pointer := "#/paths/" + escape(template) + "/" + strings.ToLower(method) + "/responses/" + status + "/content/" + escape(kind) + "/schema"
-	schema, err := d.compiler.Compile(documentURL + pointer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	schema := d.schema(t, pointer)
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(a.body))
 	if err == nil {
 		err = schema.Validate(value)
@@ -88,6 +85,20 @@ func (d *document) check(t testing.TB, method, path string, a answer) {
 	if err != nil {
 		t.Errorf("%s %s: the answer does not follow the document: %v\n%s", method, template, err, a.body)
 	}
+}
+
+func (d *document) schema(t testing.TB, pointer string) *jsonschema.Schema {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.schemas[pointer] == nil {
+		schema, err := d.compiler.Compile(documentURL + pointer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.schemas[pointer] = schema
+	}
+	return d.schemas[pointer]
 }
 
 func escape(part string) string {
