@@ -122,3 +122,35 @@ func (d *document) template(path string) (string, bool) {
 	}
 	return "", false
 }
+
+// TestEveryOperationIsDocumented: the document for people has the operations that
+// there are, and no others.
+func TestEveryOperationIsDocumented(t *testing.T) {
+	t.Parallel()
+	s := open(t, controltest.Options{})
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "apis", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{"GET /openapi.json": false}
+	for path, methods := range s.doc.paths {
+		for method := range methods {
+			documented[strings.ToUpper(method)+" "+strings.TrimPrefix(path, api.Prefix)] = false
+		}
+	}
+	for line := range strings.Lines(string(text)) {
+		name, _, row := strings.Cut(strings.TrimPrefix(line, "| `"), "` |")
+		if !row || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		if twice, known := documented[name]; !known || twice {
+			t.Errorf("%s is documented, twice: %v", name, twice)
+		}
+		documented[name] = true
+	}
+	for name, told := range documented {
+		if !told {
+			t.Errorf("%s is not documented", name)
+		}
+	}
+}
