@@ -4,6 +4,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"sync"
@@ -59,6 +60,7 @@ type API struct {
 	drained chan struct{}
 	streams *places
 	surveys *places
+	turns   chan struct{} // who has to do with the journal, see inTurn
 }
 
 // A route is what is known of an operation before it is asked.
@@ -79,7 +81,8 @@ func New(o Options) *API {
 		o.Heartbeat = 15 * time.Second
 	}
 	a := &API{Options: o, mux: http.NewServeMux(), routes: map[string]*route{}, allow: map[string]string{},
-		drained: make(chan struct{}), streams: newPlaces(maxStreams, maxStreamsOfCaller), surveys: newPlaces(maxSurveys, maxSurveysOfCaller)}
+		drained: make(chan struct{}), streams: newPlaces(maxStreams, maxStreamsOfCaller), surveys: newPlaces(maxSurveys, maxSurveysOfCaller),
+		turns: make(chan struct{}, maxTurns)}
 	a.huma = newHuma(a.mux)
 	a.policyOperations()
 	a.changeOperations()
@@ -109,6 +112,27 @@ func (a *API) until(ctx context.Context) (context.Context, context.CancelFunc) {
 		}
 	}()
 	return ctx, func() { cancel(nil); <-done }
+}
+
+// maxTurns is how many requests have to do with the journal at once: fewer than it
+// has connections for readers, so that signing never waits behind those who look on.
+const maxTurns = 3
+
+// turnPatience is how long a request may wait for its turn, and then a read may take.
+const turnPatience = 20 * time.Second
+
+// inTurn calls do when it is this request's turn.
+func inTurn[T any](ctx context.Context, a *API, do func(context.Context) (T, error)) (T, error) {
+	patience, cancel := context.WithTimeout(ctx, turnPatience)
+	defer cancel()
+	select {
+	case a.turns <- struct{}{}:
+		defer func() { <-a.turns }()
+		return do(ctx)
+	case <-patience.Done():
+		var none T
+		return none, cmp.Or(ctx.Err(), errBusy)
+	}
 }
 
 // isDrained reports whether Drain was called.

@@ -38,7 +38,7 @@ type streamOutput struct {
 }
 
 func (a *API) eventOperations() {
-	register(a, operation{id: "stream-execution", method: http.MethodGet, path: "/executions/{execution}/events", tag: "executions", role: door.Viewer,
+	register(a, operation{id: "stream-execution", method: http.MethodGet, path: "/executions/{execution}/events", tag: "executions", role: door.Viewer, long: true,
 		summary: "How an execution goes on, as server-sent events",
 		text: "Each event is named execution, and its data is the execution as it is then; what lies between two events may be left out. " +
 			"The stream ends when the execution has ended, and after 15 minutes. 204: the execution had ended, and its last event is the one that " +
@@ -52,7 +52,7 @@ func (a *API) eventOperations() {
 }
 
 func (a *API) streamExecution(ctx context.Context, s session, in *eventsInput) (*streamOutput, error) {
-	first, err := a.execution(ctx, s, in.Execution)
+	first, err := a.executionInTurn(ctx, s, in.Execution)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,10 @@ func (a *API) streamExecution(ctx context.Context, s session, in *eventsInput) (
 		}
 		a.follow(r.Context(), s, first, st)
 	}}, nil
+}
+
+func (a *API) executionInTurn(ctx context.Context, s session, id int64) (journal.Execution, error) {
+	return inTurn(ctx, a, func(ctx context.Context) (journal.Execution, error) { return a.execution(ctx, s, id) })
 }
 
 // follow sends how an execution goes on until it ends, or nobody reads, or the time
@@ -108,7 +112,7 @@ func (a *API) follow(ctx context.Context, s session, x journal.Execution, st *st
 				asked = true
 			}
 		}
-		next, err := a.execution(ctx, s, x.ID)
+		next, err := a.executionInTurn(ctx, s, x.ID)
 		if err != nil {
 			return // gone, or not to be seen any more, or not now: who comes back is told
 		}

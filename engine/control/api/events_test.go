@@ -232,15 +232,21 @@ func TestDrain(t *testing.T) {
 	want[journal.Execution](t, s.get(t, fmt.Sprint("/executions/", id)), http.StatusOK)
 }
 
-// TestStreamsOutliveTheServersDeadlines: those are for requests that come slowly.
-func TestStreamsOutliveTheServersDeadlines(t *testing.T) {
-	t.Parallel()
-	s := open(t, controltest.Options{}, lively)
+// impatient serves the API with short deadlines for connections.
+func (s *site) impatient(t *testing.T) {
+	t.Helper()
 	server := httptest.NewUnstartedServer(s.api)
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 2*time.Second, 2*time.Second
 	server.Start()
 	t.Cleanup(server.Close)
 	s.url = server.URL
+}
+
+// TestStreamsOutliveTheServersDeadlines: those are for requests that come slowly.
+func TestStreamsOutliveTheServersDeadlines(t *testing.T) {
+	t.Parallel()
+	s := open(t, controltest.Options{}, lively)
+	s.impatient(t)
 	id, _ := held(t, s)
 	r := s.follow(t, viewer, fmt.Sprintf("/executions/%d/events", id), "")
 	for began := time.Now(); time.Since(began) < 5*time.Second; {

@@ -58,8 +58,11 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			return
 		}
-		any := strings.TrimSpace(header) == "" || strings.TrimSpace(header) == "*"
-		if match(`"7"`) != (any || strings.Contains(","+strings.ReplaceAll(header, " ", "")+",", `,"7",`)) {
+		want := strings.TrimSpace(header) == "" || strings.TrimSpace(header) == "*"
+		for part := range strings.SplitSeq(header, ",") {
+			want = want || strings.TrimSpace(part) == `"7"`
+		}
+		if match(`"7"`) != want {
 			t.Fatalf("%q matches: %v", header, match(`"7"`))
 		}
 	})

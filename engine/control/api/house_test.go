@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -166,10 +167,15 @@ func covering(name, registry, namespace string) policy.Policy {
 
 // A document is the OpenAPI document, which every answer must follow.
 type document struct {
-	paths map[string]map[string]struct {
-		Responses map[string]struct{ Content map[string]any }
-	}
+	paths map[string]map[string]pathItem
+
+	mu       sync.Mutex // of what follows
 	compiler *jsonschema.Compiler
+	schemas  map[string]*jsonschema.Schema
+}
+
+type pathItem struct {
+	Responses map[string]struct{ Content map[string]any }
 }
 
 const documentURL = "https://example.com/openapi.json"
@@ -180,15 +186,13 @@ func parseDocument(t testing.TB, text []byte) *document {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &document{compiler: jsonschema.NewCompiler()}
+	d := &document{compiler: jsonschema.NewCompiler(), schemas: map[string]*jsonschema.Schema{}}
 	d.compiler.DefaultDraft(jsonschema.Draft2020)
 	if err := d.compiler.AddResource(documentURL, tree); err != nil {
 		t.Fatal(err)
 	}
 	var parsed struct {
-		Paths map[string]map[string]struct {
-			Responses map[string]struct{ Content map[string]any }
-		}
+		Paths map[string]map[string]pathItem
 	}
 	if err := json.Unmarshal(text, &parsed); err != nil {
 		t.Fatal(err)

@@ -35,6 +35,8 @@ var (
 	errDisabled     = errors.New("the policy is disabled")
 	errBroken       = errors.New("the policy cannot be carried out")
 	errCallerFull   = errors.New("you have as many of these under way as one caller may have; wait until one has ended")
+	errBusy         = errors.New("too many requests are waiting; try again later")
+	errSlow         = errors.New("it took too long; ask for less at once, or with other filters")
 	errFull         = errors.New("as many of these are under way as there may be; try again later")
 	errNameConflict = errors.New("a policy of this name is there already; allowed: another name")
 )
@@ -108,7 +110,8 @@ var statuses = []struct {
 	{errContentType, http.StatusUnsupportedMediaType},
 	{errNoMatch, http.StatusPreconditionRequired}, {journal.ErrRevision, http.StatusPreconditionFailed},
 	{errReadOnly, http.StatusConflict}, {errDisabled, http.StatusConflict}, {errBroken, http.StatusConflict}, {errNameConflict, http.StatusConflict},
-	{errCallerFull, http.StatusTooManyRequests}, {errFull, http.StatusServiceUnavailable}, {engine.ErrStopping, http.StatusServiceUnavailable},
+	{errCallerFull, http.StatusTooManyRequests},
+	{errFull, http.StatusServiceUnavailable}, {errBusy, http.StatusServiceUnavailable}, {errSlow, http.StatusServiceUnavailable}, {engine.ErrStopping, http.StatusServiceUnavailable},
 	{rights.ErrRole, http.StatusForbidden}, {rights.ErrRate, http.StatusTooManyRequests},
 	{door.ErrTooLarge, http.StatusRequestEntityTooLarge}, {door.ErrBusy, http.StatusTooManyRequests},
 	{door.ErrNoCredentials, http.StatusUnauthorized}, {door.ErrUnknown, http.StatusUnauthorized}, {door.ErrSignature, http.StatusUnauthorized},
@@ -122,7 +125,7 @@ func (a *API) problem(s session, err error) *Problem {
 	var faults faultsError
 	if errors.As(err, &faults) {
 		p := newProblem(s, http.StatusUnprocessableEntity, "the request is not valid; see errors")
-		p.Errors = bounded(faults)
+		p.Errors = atMost(faults)
 		return p
 	}
 	for _, known := range statuses {
@@ -156,7 +159,7 @@ const (
 	maxText   = 500
 )
 
-func bounded(all []Fault) []Fault {
+func atMost(all []Fault) []Fault {
 	list := make([]Fault, 0, min(len(all), maxFaults))
 	for _, f := range all[:min(len(all), maxFaults)] {
 		list = append(list, Fault{clip(f.Field), clip(f.Problem), f.Allowed})
@@ -182,7 +185,7 @@ func fromHuma(ctx huma.Context, _ string, v any) (any, error) {
 	for _, e := range m.Errors {
 		p.Errors = append(p.Errors, Fault{Field: e.Location, Problem: e.Message})
 	}
-	p.Errors = bounded(p.Errors)
+	p.Errors = atMost(p.Errors)
 	return p, nil
 }
 

@@ -22,7 +22,8 @@ type operation struct {
 	tag              string
 	role             door.Role
 	body             bool
-	status           int // of success; default 200
+	long             bool // it waits for more than the journal, and takes its turns itself
+	status           int  // of success; default 200
 	edit             func(*huma.Operation)
 }
 
@@ -43,7 +44,14 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		s := sessionOf(ctx)
-		out, err := do(ctx, s, in)
+		run := func(ctx context.Context) (*O, error) { return do(ctx, s, in) }
+		var out *O
+		var err error
+		if o.long {
+			out, err = run(ctx)
+		} else {
+			out, err = inTurn(ctx, a, bounded(o, run))
+		}
 		if err == nil {
 			return out, nil
 		}
@@ -52,6 +60,22 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 		}
 		return nil, a.problem(s, err)
 	})
+}
+
+// bounded ends a read that takes too long. A change goes on: its end is written down.
+func bounded[O any](o operation, do func(context.Context) (*O, error)) func(context.Context) (*O, error) {
+	if o.method != http.MethodGet {
+		return do
+	}
+	return func(ctx context.Context) (*O, error) {
+		limited, cancel := context.WithTimeout(ctx, turnPatience)
+		defer cancel()
+		out, err := do(limited)
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			return nil, errSlow
+		}
+		return out, err
+	}
 }
 
 // documentBody says what is in a body, which huma takes for bytes.

@@ -79,13 +79,13 @@ func (a *API) surveyOperations() {
 	const text = "Reads the registry, in the share of background work, and signs nothing. A caller has one at a time (429), and all callers four (503)."
 	unhurried := func(op *huma.Operation) { op.Middlewares = huma.Middlewares{a.unhurried} }
 	register(a, operation{id: "plan-policy", method: http.MethodPost, path: "/policies/{policy}/plan", tag: "policies", role: door.Viewer,
-		summary: "What would be signed, and what that costs", text: text, edit: unhurried},
+		summary: "What would be signed, and what that costs", text: text, long: true, edit: unhurried},
 		func(ctx context.Context, s session, in *surveyInput) (*planOutput, error) {
 			sum, survey, err := a.survey(ctx, s, in)
 			return &planOutput{Plan{survey, sum.KeyUses, sum.Requests}}, err
 		})
 	register(a, operation{id: "get-coverage", method: http.MethodGet, path: "/policies/{policy}/coverage", tag: "policies", role: door.Viewer,
-		summary: "What is covered, signed and unsigned", text: text, edit: unhurried},
+		summary: "What is covered, signed and unsigned", text: text, long: true, edit: unhurried},
 		func(ctx context.Context, s session, in *surveyInput) (*coverageOutput, error) {
 			sum, survey, err := a.survey(ctx, s, in)
 			return &coverageOutput{Coverage{survey, survey.Finished && sum.Complete()}}, err
@@ -104,7 +104,7 @@ func (a *API) unhurried(ctx huma.Context, next func(huma.Context)) {
 // survey looks at what a policy covers, for as long as it may.
 func (a *API) survey(ctx context.Context, s session, in *surveyInput) (engine.Coverage, Survey, error) {
 	none := engine.Coverage{}
-	known, err := a.find(ctx, s, in.Policy)
+	known, err := inTurn(ctx, a, func(ctx context.Context) (engine.KnownPolicy, error) { return a.find(ctx, s, in.Policy) })
 	switch {
 	case err != nil:
 		return none, Survey{}, err

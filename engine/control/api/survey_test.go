@@ -128,3 +128,16 @@ func TestSurveyEndsWithItsCaller(t *testing.T) {
 		return s.as(t, viewer, http.MethodPost, "/policies/team/plan", "").status == http.StatusOK
 	})
 }
+
+// TestSurveyOutlivesTheServersDeadlines: its own time is what counts.
+func TestSurveyOutlivesTheServersDeadlines(t *testing.T) {
+	t.Parallel()
+	s := open(t, controltest.Options{})
+	s.Server.Push(t, "team/app:v1", registrytest.Image(t))
+	want[api.PolicyState](t, s.as(t, admin, http.MethodPost, "/policies", text(t, covering("team", controltest.Registry, "team"))), http.StatusCreated)
+	s.arrivals(t)
+	s.impatient(t)
+	if plan := want[api.Plan](t, s.as(t, viewer, http.MethodPost, "/policies/team/plan?timeout_seconds=4", ""), http.StatusOK); plan.Finished {
+		t.Errorf("%+v", plan)
+	}
+}
