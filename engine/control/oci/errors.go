@@ -31,8 +31,9 @@ func missing(field string) *fault {
 	return &fault{http.StatusBadRequest, "MissingParameter", field + " is required"}
 }
 
-func unreadable(format string, args ...any) *fault {
-	return &fault{http.StatusBadRequest, "CannotParseRequest", fmt.Sprintf(format, args...)}
+// unreadable is for what is no request of this API at all.
+func unreadable(message string) *fault {
+	return &fault{http.StatusBadRequest, "CannotParseRequest", message}
 }
 
 // notFound is for what is not there, or not for this caller.
