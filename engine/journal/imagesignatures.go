@@ -42,8 +42,8 @@ type RetryToken struct {
 // retryTokensKept is how long a retry token is known, as Oracle documents it.
 const retryTokensKept = 24 * time.Hour
 
-// ErrRetryToken: the retry token was used for something else, or what was created
-// with it is gone.
+// ErrRetryToken is for a retry token that was used for something else, or for what is
+// gone.
 var ErrRetryToken = errors.New("retry token is spent")
 
 const selectImageSignature = `SELECT id, ocid, registry, repository, digest, compartment_id, image_id, key_id, key_version_id, algorithm,

@@ -102,20 +102,27 @@ func (f *ImageSignatureFilter) where() where {
 // An ImageRepository is a repository that Oracle Artifacts' API calls by an id.
 type ImageRepository struct{ ID, Registry, Repository string }
 
+// repositoriesPerWrite keeps a transaction short.
+const repositoriesPerWrite = 500
+
 // KeepImageRepositories makes the ids of repositories known.
 func (j *Journal) KeepImageRepositories(ctx context.Context, list []ImageRepository) error {
 	list = slices.SortedFunc(slices.Values(list), func(a, b ImageRepository) int { return strings.Compare(a.ID, b.ID) }) // replicas take row locks in the same order
-	err := j.write(ctx, "image repositories", func(ctx context.Context, q querier) error {
-		for _, r := range list {
-			if _, err := q.exec(ctx, `INSERT INTO image_repositories (id, registry, repository) VALUES ($1, $2, $3)
-				ON CONFLICT (id) DO NOTHING`, r.ID, r.Registry, r.Repository); err != nil {
-				return undo{err}
-			}
+	for some := range slices.Chunk(list, repositoriesPerWrite) {
+		err := j.write(ctx, "image repositories", func(ctx context.Context, q querier) error { return keepImageRepositories(ctx, q, some) })
+		if err != nil {
+			return fmt.Errorf("writing down ids of repositories: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("writing down ids of repositories: %w", err)
+	}
+	return nil
+}
+
+func keepImageRepositories(ctx context.Context, q querier, list []ImageRepository) error {
+	for _, r := range list {
+		if _, err := q.exec(ctx, `INSERT INTO image_repositories (id, registry, repository) VALUES ($1, $2, $3)
+			ON CONFLICT (id) DO NOTHING`, r.ID, r.Registry, r.Repository); err != nil {
+			return undo{err}
+		}
 	}
 	return nil
 }

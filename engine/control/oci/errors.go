@@ -31,8 +31,9 @@ func missing(field string) *fault {
 	return &fault{http.StatusBadRequest, "MissingParameter", field + " is required"}
 }
 
-func unreadable(format string, args ...any) *fault {
-	return &fault{http.StatusBadRequest, "CannotParseRequest", fmt.Sprintf(format, args...)}
+// unreadable is for what is no request of this API at all.
+func unreadable(message string) *fault {
+	return &fault{http.StatusBadRequest, "CannotParseRequest", message}
 }
 
 // notFound is for what is not there, or not for this caller.
@@ -60,7 +61,7 @@ func faultOf(err error) *fault {
 		return notFound()
 	case errors.Is(err, rights.ErrRole):
 		// Oracle answers both alike, and this text is about the caller alone.
-		return &fault{http.StatusNotFound, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found: " + err.Error() + "."}
+		return &fault{http.StatusNotFound, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found: " + rights.ErrRole.Error() + "."}
 	case errors.Is(err, journal.ErrRetryToken):
 		return &fault{http.StatusConflict, "InvalidatedRetryToken", "opc-retry-token: " + journal.ErrRetryToken.Error() +
 			": it was used for another request, or what was created with it is gone"}

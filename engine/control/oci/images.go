@@ -10,7 +10,7 @@ import (
 )
 
 // maxVisited is how many repositories are looked into for one page.
-const maxVisited = 200
+const maxVisited = 50
 
 // An imagePage is where a page of images begins: in a repository after an artifact, or
 // after the repository if it is done.

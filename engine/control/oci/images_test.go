@@ -213,3 +213,29 @@ func TestRepositories(t *testing.T) {
 	_, err := c.GetContainerRepository(t.Context(), artifacts.GetContainerRepositoryRequest{RepositoryId: common.String("ocid1.containerrepo.oc1..x")})
 	expectNotFound(t, "an unknown repository", err)
 }
+
+// TestManyRepositories: a page looks into so many repositories and no more, and the
+// next one goes on after them.
+func TestManyRepositories(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, controltest.Options{})
+	c := s.client(t, "viewer")
+	image := registrytest.Image(t)
+	for i := range 55 {
+		tag := "v1"
+		if i == 53 {
+			tag = "v2"
+		}
+		s.Server.Push(t, fmt.Sprintf("r%03d:%s", i, tag), image)
+	}
+	r := artifacts.ListContainerImagesRequest{CompartmentId: common.String(compartment), Version: common.String("v2")}
+	first, err := c.ListContainerImages(t.Context(), r)
+	if err != nil || len(first.Items) != 0 || first.OpcNextPage == nil {
+		t.Fatal(first, err)
+	}
+	r.Page = first.OpcNextPage
+	second, err := c.ListContainerImages(t.Context(), r)
+	if err != nil || len(second.Items) != 1 || *second.Items[0].DisplayName != "r053:v2" || second.OpcNextPage != nil {
+		t.Error(second, err)
+	}
+}

@@ -48,7 +48,7 @@ type Keys interface {
 	PublicKey(keyID, versionID string) (*kms.PublicKey, error)
 }
 
-// ErrNoKey: no public key is known by that id and version.
+// ErrNoKey is for an id and version by which no public key is known.
 var ErrNoKey = errors.New("no such version of a key")
 
 // Options are what the API works with. All but Keys are required.

@@ -280,6 +280,10 @@ func testImageRepositories(t *testing.T, j *journal.Journal) {
 	for range 2 {
 		must(t, j.KeepImageRepositories(t.Context(), list))
 	}
+	for i := range 1001 { // more than one write
+		list = append(list, journal.ImageRepository{ID: fmt.Sprint("many", i), Registry: "prod", Repository: fmt.Sprint(i)})
+	}
+	must(t, j.KeepImageRepositories(t.Context(), list))
 	for _, want := range list {
 		if got, err := j.ImageRepository(t.Context(), want.ID); got != want || err != nil {
 			t.Error(got, err)
