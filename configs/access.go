@@ -7,6 +7,9 @@ import (
 	"github.com/sealwright/sealwright/engine/policy"
 )
 
+// sinksInstance is no registry's: APIG's API has the signature keys of sinks there.
+const sinksInstance = "sinks"
+
 var (
 	accessKeyRE = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 	ociKeyIDRE  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,255}/[A-Za-z0-9._-]{1,255}/[0-9a-f]{2}(?::[0-9a-f]{2}){15}$`)
@@ -21,6 +24,9 @@ func (v *validator) instances() {
 		}
 		v.required(at, "registry", x.Registry, "the name of a registry")
 		v.reference(at, "registry", x.Registry, v.registryNames)
+		if x.ID == sinksInstance {
+			v.add(at, "id", quote(x.ID)+" is what signature keys of sinks are managed under", "another id")
+		}
 		if x.ID != x.Registry && v.registryNames.set[x.ID] {
 			v.add(at, "id", quote(x.ID)+" is the name of another registry", "an id that no registry has as its name")
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2/model"
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
 
+	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/oci/message"
@@ -354,12 +355,12 @@ func (a *apiHouse) byOwn(t *testing.T) {
 // bySignatureKey: records go to a sink that wants them signed once a key is bound to it.
 func (a *apiHouse) bySignatureKey(t *testing.T) {
 	c := a.APIG(t, vendorKey, vendorSecret)
-	made, err := c.CreateSignatureKeyV2(&apigmodel.CreateSignatureKeyV2Request{InstanceId: swrInstance,
+	made, err := c.CreateSignatureKeyV2(&apigmodel.CreateSignatureKeyV2Request{InstanceId: apig.Everywhere,
 		Body: &apigmodel.BaseSignature{Name: "hook_key", SignKey: pointer("hook-key-01"), SignSecret: pointer("hook-secret-0123456789")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.AssociateSignatureKeyV2(&apigmodel.AssociateSignatureKeyV2Request{InstanceId: swrInstance,
+	if _, err := c.AssociateSignatureKeyV2(&apigmodel.AssociateSignatureKeyV2Request{InstanceId: apig.Everywhere,
 		Body: &apigmodel.SignApiBinding{SignId: *made.Id, PublishIds: []string{"sink:siem"}}}); err != nil {
 		t.Fatal(err)
 	}

@@ -62,18 +62,21 @@ func (d *service) kind(registry string) string {
 }
 
 // boundTo are the ends of requests that signature keys sign, as APIG's callers see
-// them: sinks, which get what was signed in every registry, and what a registry's
-// events come in at.
+// them: of a registry what its events come in at, of no registry the sinks, which get
+// what was signed in every one.
 func (d *service) boundTo(registry string) []apig.API {
 	cfg := d.inForce()
+	if r, ok := cfg.Registry(registry); ok && !r.Events.IsZero() {
+		return []apig.API{{ID: eventAPI + registry, Name: registry, Kind: "events"}}
+	}
+	if registry != "" {
+		return nil
+	}
 	var list []apig.API
 	for _, s := range cfg.Sinks {
 		if s.Kind == configs.WebhookSink {
 			list = append(list, apig.API{ID: sinkAPI + s.Name, Name: s.Name, Kind: "sinks"})
 		}
-	}
-	if r, ok := cfg.Registry(registry); ok && !r.Events.IsZero() {
-		list = append(list, apig.API{ID: eventAPI + registry, Name: registry, Kind: "events"})
 	}
 	return list
 }
