@@ -88,7 +88,7 @@ func TestMethods(t *testing.T) {
 	if a.status != http.StatusOK || len(a.body) > 0 || a.header.Get("Content-Type") != "application/json" {
 		t.Errorf("HEAD: %d %v", a.status, a.header)
 	}
-	a = s.send(t, request{method: http.MethodGet, path: "/policies", header: http.Header{"Accept": {"text/html, json"}}})
+	a = s.send(t, request{method: http.MethodGet, path: "/policies", header: http.Header{"Accept": {"application/problem+json"}}})
 	if a.header.Get("Content-Type") != "application/json" {
 		t.Errorf("another Accept: %v", a.header)
 	}
