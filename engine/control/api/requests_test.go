@@ -21,7 +21,7 @@ func (s *site) raw(t *testing.T, head string, body io.Reader) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := io.WriteString(c, strings.ReplaceAll(head, "\n", "\r\n")+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func (s *site) raw(t *testing.T, head string, body io.Reader) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, _ := io.ReadAll(resp.Body)
 	return answer{resp.StatusCode, resp.Header, text}
 }
