@@ -128,7 +128,7 @@ func (s *site) read(b *testing.B, client *http.Client, path string) time.Duratio
 		b.Error(err)
 		return 0
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
 		b.Error(resp.Status, err)
 	}

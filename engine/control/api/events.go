@@ -138,7 +138,6 @@ type stream struct {
 }
 
 func (s *stream) begin() {
-	_ = s.c.SetReadDeadline(time.Time{}) // there is nothing to read any more
 	h := s.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")

@@ -162,7 +162,7 @@ func (a *API) refuse(w http.ResponseWriter, s session, err error) {
 	}
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(p.json()) // the reader left: nobody to tell
+	_, _ = w.Write(p.json()) //nolint:gosec // it is JSON, and said to be; if the reader left there is nobody to tell
 }
 
 // recover answers a request whose handler panicked.

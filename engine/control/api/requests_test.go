@@ -21,7 +21,7 @@ func (s *site) raw(t *testing.T, head string, body io.Reader) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := io.WriteString(c, strings.ReplaceAll(head, "\n", "\r\n")+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func (s *site) raw(t *testing.T, head string, body io.Reader) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, _ := io.ReadAll(resp.Body)
 	return answer{resp.StatusCode, resp.Header, text}
 }
@@ -88,7 +88,7 @@ func TestMethods(t *testing.T) {
 	if a.status != http.StatusOK || len(a.body) > 0 || a.header.Get("Content-Type") != "application/json" {
 		t.Errorf("HEAD: %d %v", a.status, a.header)
 	}
-	a = s.send(t, request{method: http.MethodGet, path: "/policies", header: http.Header{"Accept": {"text/html, json"}}})
+	a = s.send(t, request{method: http.MethodGet, path: "/policies", header: http.Header{"Accept": {"application/problem+json"}}})
 	if a.header.Get("Content-Type") != "application/json" {
 		t.Errorf("another Accept: %v", a.header)
 	}

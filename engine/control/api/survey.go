@@ -21,8 +21,12 @@ const (
 	maxSurveysOfCaller = 1
 )
 
-// answerPatience is how long an answer may take to be sent after a survey.
-const answerPatience = 30 * time.Second
+const (
+	// maxTimeout is how long a survey may take: the maximum of timeout_seconds.
+	maxTimeout = 300 * time.Second
+	// answerPatience is how long an answer may take to be sent after a survey.
+	answerPatience = 30 * time.Second
+)
 
 type surveyInput struct {
 	RefInput
@@ -92,12 +96,11 @@ func (a *API) surveyOperations() {
 		})
 }
 
-// unhurried lifts the server's limits of time for what bounds its time itself.
+// unhurried moves the server's deadline for what bounds its time itself.
 func (a *API) unhurried(ctx huma.Context, next func(huma.Context)) {
 	_, w := humago.Unwrap(ctx)
-	c := http.NewResponseController(w)
-	// A server whose connections have no deadlines has none to lift.
-	_, _ = c.SetReadDeadline(time.Time{}), c.SetWriteDeadline(time.Time{})
+	// A server whose connections have no deadlines has none to move.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTimeout + answerPatience))
 	next(ctx)
 }
 
