@@ -55,6 +55,10 @@ func (v *validator) access() {
 			v.required(at.item("registries", j), "", name, "the name of a registry")
 			v.reference(at.item("registries", j), "", name, v.registryNames)
 		}
+		for j, name := range a.Keys {
+			v.required(at.item("keys", j), "", name, "the name of a key")
+			v.reference(at.item("keys", j), "", name, v.keyNames)
+		}
 		for j, name := range a.Namespaces {
 			if !policy.ValidNamespace(name) {
 				v.add(at.item("namespaces", j), "", quote(name)+" is not allowed", policy.NamespaceAllowed)

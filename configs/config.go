@@ -273,6 +273,9 @@ type Access struct {
 	// Namespaces are those that the caller sees in these registries, with what is
 	// below them. Empty means all.
 	Namespaces []string `yaml:"namespaces,omitempty"`
+	// Keys are the names of the keys that policies which the caller makes may use.
+	// Empty means all, for who sees all registries and namespaces, and none for others.
+	Keys []string `yaml:"keys,omitempty"`
 }
 
 // Role is what a caller of the HTTP API may do.

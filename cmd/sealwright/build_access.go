@@ -35,6 +35,11 @@ func callers(cfg *configs.Config) ([]door.Credential, error) {
 	var errs []error
 	for _, a := range cfg.Access {
 		c, err := caller(a)
+		for _, name := range a.Keys {
+			if k, ok := cfg.Key(name); ok {
+				c.Keys = append(c.Keys, k.Name) // which may be called by an alias
+			}
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("access %q: %w", a.Name, err))
 			continue

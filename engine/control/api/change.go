@@ -92,8 +92,8 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 	} else if p.SignatureRepository != "" && !s.SeesNamespace(p.Registry, strings.ReplaceAll(p.SignatureRepository, "{repository}", p.Namespace+"/r")) {
 		faults = append(faults, Fault{"signature_repository", "is not in a namespace of yours", strings.Join(s.Namespaces, ", ") + ", and what is below"})
 	}
-	if _, ok := a.Engine.KeyNamed(p.Key); !ok {
-		faults = append(faults, Fault{"key", "is not the name of a key", strings.Join(a.keyNames(), ", ")})
+	if k, ok := a.Engine.KeyNamed(p.Key); !ok || !s.Uses(k.Name) {
+		faults = append(faults, Fault{"key", "is not the name of a key", strings.Join(a.keyNames(s), ", ")})
 	}
 	if len(faults) > 0 {
 		return p, faults
@@ -101,10 +101,12 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 	return p, nil
 }
 
-func (a *API) keyNames() []string {
+func (a *API) keyNames(s session) []string {
 	var names []string
 	for _, k := range a.Engine.Keys() {
-		names = append(names, k.Name)
+		if s.Uses(k.Name) {
+			names = append(names, k.Name)
+		}
 	}
 	return names
 }

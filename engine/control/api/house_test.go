@@ -36,7 +36,7 @@ type site struct {
 
 func open(t testing.TB, o controltest.Options, edit ...func(*api.Options)) *site {
 	t.Helper()
-	o.Credentials = append(o.Credentials, door.Credential{Name: "tenant", Role: door.Admin, TokenSHA256: sum(tenant), Namespaces: []string{"team"}})
+	o.Credentials = append(o.Credentials, door.Credential{Name: "tenant", Role: door.Admin, TokenSHA256: sum(tenant), Namespaces: []string{"team"}, Keys: []string{controltest.Key}})
 	if o.Rights.PerSecond == 0 {
 		o.Rights.PerSecond, o.Rights.Burst = 1e6, 1e6
 	}

@@ -257,3 +257,16 @@ func TestReadOnly(t *testing.T) {
 	wantNames(t, s, admin, "/policies?origin=swr&registry=prod", nil, func(p api.PolicyState) string { return p.Name })
 	refused(t, s.as(t, admin, http.MethodPost, "/policies", text(t, covering("of a file", controltest.Registry, "x"))), http.StatusConflict)
 }
+
+// TestKeysOfTenants: a tenant's policies sign with its own keys, and the others are not
+// there for it.
+func TestKeysOfTenants(t *testing.T) {
+	s := open(t, controltest.Options{})
+	p := covering("theirs", controltest.Registry, "team")
+	p.Key = controltest.RSAKey
+	refused(t, s.send(t, request{method: http.MethodPost, path: "/policies", token: tenant, body: text(t, p)}), http.StatusUnprocessableEntity)
+	a := s.send(t, request{method: http.MethodGet, path: "/keys", token: tenant})
+	if a.status != http.StatusOK || strings.Contains(string(a.body), controltest.RSAKeyAlias) || !strings.Contains(string(a.body), controltest.KeyAlias) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}

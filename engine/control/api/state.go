@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sealwright/sealwright/engine"
@@ -72,10 +73,19 @@ func (a *API) stateOperations() {
 		summary: "How the daemon is", text: "Always 200: what probes want is /readyz."}, a.health)
 }
 
-func (a *API) listKeys(_ context.Context, s session, _ *none) (*listOutput[Key], error) {
+// listKeys lists the keys that the caller's policies may use, and those that policies
+// use which the caller sees.
+func (a *API) listKeys(ctx context.Context, s session, _ *none) (*listOutput[Key], error) {
 	out := &listOutput[Key]{}
 	out.Body.Items = []Key{}
+	seen, err := a.seen(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	for _, k := range a.Engine.Keys() {
+		if !s.Uses(k.Name) && !slices.ContainsFunc(seen, func(p engine.KnownPolicy) bool { return p.Policy.Key == k.Name }) {
+			continue
+		}
 		key, err := keyOf(k, s.SeesAll())
 		if err != nil {
 			return nil, err

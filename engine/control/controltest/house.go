@@ -172,7 +172,7 @@ func (h *House) openDoor(t testing.TB, o Options) {
 		{Name: "operator", Role: door.Operator, AccessKey: OperatorKey, Secret: []byte(OperatorSecret), TokenSHA256: sha256.Sum256([]byte(OperatorToken))},
 		{Name: "viewer", Role: door.Viewer, AccessKey: ViewerKey, Secret: []byte(ViewerSecret), TokenSHA256: sha256.Sum256([]byte(ViewerToken))},
 		{Name: "stranger", Role: door.Admin, AccessKey: StrangerKey, Secret: []byte(StrangerSecret), TokenSHA256: sha256.Sum256([]byte(StrangerToken)),
-			Registries: []string{Other}},
+			Registries: []string{Other}, Keys: []string{Key, RSAKey}},
 	}
 	admit := func(c door.Caller, r *http.Request) error {
 		if err := h.Rights.Admit(c, r); err != nil || o.Admit == nil {

@@ -93,3 +93,24 @@ func TestSeesNamespace(t *testing.T) {
 		t.Error("who sees all does not, or who does not does")
 	}
 }
+
+// TestUses: a caller who sees a part uses only the keys that are its own, and one who
+// sees everything all, or those that are named.
+func TestUses(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		caller Caller
+		want   bool
+	}{
+		"all":               {Caller{Role: Admin}, true},
+		"all, others' keys": {Caller{Role: Admin, Keys: []string{"mine"}}, false},
+		"one registry":      {Caller{Role: Admin, Registries: []string{"prod"}}, false},
+		"one namespace":     {Caller{Role: Admin, Namespaces: []string{"team"}}, false},
+		"one registry, key": {Caller{Role: Admin, Registries: []string{"prod"}, Keys: []string{"release"}}, true},
+		"nobody":            {Caller{}, false},
+	} {
+		if c.caller.Uses("release") != c.want {
+			t.Errorf("%s: %v", what, !c.want)
+		}
+	}
+}

@@ -45,6 +45,10 @@ type Credential struct {
 	// below them. Empty: all.
 	Namespaces []string
 
+	// Keys are the names of the signing keys that its policies may use. Empty: all, for
+	// who sees all registries and namespaces, and none for others.
+	Keys []string
+
 	// AccessKey and Secret are for TC3 and SDKHMAC.
 	AccessKey string
 	Secret    []byte
@@ -74,6 +78,12 @@ type Caller struct {
 	Role       Role
 	Registries []string
 	Namespaces []string
+	Keys       []string
+}
+
+// Uses reports whether the caller's policies may sign with the key of that name.
+func (c Caller) Uses(key string) bool {
+	return len(c.Keys) == 0 && c.SeesAll() || slices.Contains(c.Keys, key)
 }
 
 // Sees reports whether the caller may see a registry.

@@ -42,7 +42,7 @@ type holder struct {
 // callerCopy returns the caller, for somebody who may change what he gets.
 func (h *holder) callerCopy() Caller {
 	c := h.caller
-	c.Registries, c.Namespaces = slices.Clone(c.Registries), slices.Clone(c.Namespaces)
+	c.Registries, c.Namespaces, c.Keys = slices.Clone(c.Registries), slices.Clone(c.Namespaces), slices.Clone(c.Keys)
 	return c
 }
 
@@ -67,7 +67,7 @@ func newKeyring(credentials []Credential, remembered int, before *keyring) (*key
 }
 
 func (k *keyring) add(c Credential, remembered int, before *keyring) {
-	caller := Caller{Name: c.Name, Role: c.Role, Registries: slices.Clone(c.Registries), Namespaces: slices.Clone(c.Namespaces)}
+	caller := Caller{Name: c.Name, Role: c.Role, Registries: slices.Clone(c.Registries), Namespaces: slices.Clone(c.Namespaces), Keys: slices.Clone(c.Keys)}
 	if c.AccessKey != "" {
 		k.byAccessKey[c.AccessKey] = &holder{caller: caller, secret: bytes.Clone(c.Secret),
 			memory: before.byAccessKey[c.AccessKey].remember(remembered)}
@@ -103,6 +103,8 @@ func (c Credential) check(others []Credential) error {
 		return errors.New("role is none; allowed: viewer, operator, admin")
 	case slices.Contains(c.Registries, ""):
 		return errors.New("a registry has no name; allowed: names, or none for all")
+	case slices.Contains(c.Keys, ""):
+		return errors.New("a key has no name; allowed: names, or none")
 	case slices.Contains(c.Namespaces, ""):
 		return errors.New("a namespace has no name; allowed: names, or none for all")
 	case (c.AccessKey == "") != (len(c.Secret) == 0):

@@ -199,7 +199,7 @@ func (a *API) parse(c *call) (journal.StoredPolicy, error) {
 	if len(faults) > 0 {
 		return journal.StoredPolicy{}, faulty(faults)
 	}
-	key, err := a.key(&document)
+	key, err := a.key(c, &document)
 	if err != nil {
 		return journal.StoredPolicy{}, err
 	}
@@ -213,10 +213,10 @@ func (a *API) parse(c *call) (journal.StoredPolicy, error) {
 
 // key returns the name of the key that a policy signs with. The algorithm that the
 // policy names must be the key's.
-func (a *API) key(d *swr.Document) (string, error) {
+func (a *API) key(c *call, d *swr.Document) (string, error) {
 	key, ok := a.Engine.KeyNamed(d.Key)
 	switch {
-	case !ok:
+	case !ok || !c.caller.Uses(key.Name):
 		return "", invalid("signature_key", problem(d.Key), "the name or an alias of a key of this daemon")
 	case key.Public == nil:
 		return "", &failure{status: http.StatusInternalServerError, code: codeInternal, text: "The key cannot be opened at the moment. Try again later."}

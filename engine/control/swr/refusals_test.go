@@ -23,7 +23,7 @@ const (
 // TestRoles: what each role may do, and that what another tenant has is not there.
 func TestRoles(t *testing.T) {
 	h := open(t, controltest.Options{Credentials: []door.Credential{
-		{Name: "team", Role: door.Admin, TokenSHA256: hashOf("team-token-0123456789-0123456789"), Namespaces: []string{"team"}}}})
+		{Name: "team", Role: door.Admin, TokenSHA256: hashOf("team-token-0123456789-0123456789"), Namespaces: []string{"team"}, Keys: []string{controltest.Key}}}})
 	h.ask(t, admin, "POST", policies, policyJSON("a")).want(t, 201, "")
 	for _, tt := range []struct {
 		method, path, body string
@@ -59,7 +59,7 @@ func TestRoles(t *testing.T) {
 // for the request's id.
 func TestTenants(t *testing.T) {
 	h := open(t, controltest.Options{Credentials: []door.Credential{
-		{Name: "team", Role: door.Admin, TokenSHA256: hashOf("team-token-0123456789-0123456789"), Namespaces: []string{"team"}}}})
+		{Name: "team", Role: door.Admin, TokenSHA256: hashOf("team-token-0123456789-0123456789"), Namespaces: []string{"team"}, Keys: []string{controltest.Key}}}})
 	h.ask(t, admin, "POST", policies, policyJSON("a")).want(t, 201, "")
 	plain := func(a answer) string { return strings.ReplaceAll(a.body, a.id, "") }
 	theirs := h.ask(t, "team-token-0123456789-0123456789", "GET", policies+"/1", "")
@@ -335,4 +335,19 @@ func TestAudit(t *testing.T) {
 			t.Errorf("entry: %+v, want %s", e, ids[e.RequestID])
 		}
 	}
+}
+
+// TestKeysOfTenants: a tenant's policies sign with its own keys; others are not there.
+func TestKeysOfTenants(t *testing.T) {
+	const token = "team-token-0123456789-0123456789"
+	h := open(t, controltest.Options{Credentials: []door.Credential{{Name: "team", Role: door.Admin, TokenSHA256: hashOf(token), Namespaces: []string{"team"}}}})
+	body := func(key string) string {
+		return `{"name": "p", "enabled": true, "signature_method": "KMS", "signature_algorithm": "ECDSA_SHA_256", "signature_key": "` + key + `", "trigger": {"type": "manual"},
+			"scope_rules": [{"tag_selectors": [{"kind": "doublestar", "decoration": "matches", "pattern": "**"}],
+			"scope_selectors": {"repository": [{"kind": "doublestar", "decoration": "repoMatches", "pattern": "**"}]}, "repo_scope_mode": "regular"}]}`
+	}
+	theirs := h.ask(t, token, http.MethodPost, "/namespaces/team/signature/policies", body(controltest.Key))
+	nobodys := h.ask(t, token, http.MethodPost, "/namespaces/team/signature/policies", body("nobodys"))
+	theirs.want(t, http.StatusBadRequest, "SVCSTG.SWR.4000014")
+	nobodys.want(t, http.StatusBadRequest, "SVCSTG.SWR.4000014")
 }

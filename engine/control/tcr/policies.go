@@ -129,7 +129,7 @@ func (a *api) admits(ctx context.Context, c *call, registry string, d tcr.Docume
 		}
 	}
 	switch key, ok := a.Engine.KeyNamed(d.KmsID); {
-	case !ok:
+	case !ok || !c.caller.Uses(key.Name):
 		return "", refusal("FailedOperation.DependenceError", "KmsId: there is no key of this id")
 	case key.Err != nil:
 		return "", refusal("FailedOperation.DependenceError", "KmsId: the key cannot be used now")

@@ -95,7 +95,7 @@ func TestOtherTenants(t *testing.T) {
 func TestOtherNamespaces(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, controltest.Options{Credentials: []door.Credential{{Name: "team", Role: door.Admin, AccessKey: "AKTEAM",
-		Secret: []byte("SKTEAM0000000000000000000000000000000001"), Registries: []string{controltest.Registry}, Namespaces: []string{"team"}}}})
+		Secret: []byte("SKTEAM0000000000000000000000000000000001"), Registries: []string{controltest.Registry}, Namespaces: []string{"team"}, Keys: []string{controltest.Key}}}})
 	e.push("library/app:v1")
 	e.push("team/app:v1")
 	e.admin().call("CreateSignaturePolicy", library(), nil)
@@ -120,6 +120,8 @@ func TestOtherNamespaces(t *testing.T) {
 	if asked := e.Server.Log(); len(asked) > 0 {
 		t.Errorf("asked %v", asked)
 	}
+	team.refused("CreateSignaturePolicy", library().with(params{"NamespaceName": "team", "KmsId": controltest.RSAKeyAlias}),
+		"FailedOperation.DependenceError", "KmsId: there is no key of this id") // it is another's
 	team.call("CreateSignaturePolicy", library().with(params{"NamespaceName": "team"}), nil)
 	if got := team.policies(); len(got) != 1 || got["team"] == "" {
 		t.Errorf("the team sees %v", got)
