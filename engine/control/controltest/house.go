@@ -17,6 +17,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/engine/tracing"
 	"github.com/sealwright/sealwright/kms"
@@ -94,7 +95,7 @@ type Metrics interface {
 // New builds a house and starts its engine.
 func New(t testing.TB, o Options) *House {
 	t.Helper()
-	h := &House{Server: registrytest.Distribution(t), State: t.TempDir(), Public: map[string]*kms.PublicKey{}, Signers: map[string]kms.Signer{}}
+	h := &House{Server: registrytest.Distribution(t), State: journaltest.SQLiteJournal(t), Public: map[string]*kms.PublicKey{}, Signers: map[string]kms.Signer{}}
 	keys := map[string]engine.Key{
 		Key:    {Signer: h.key(t, Key, policy.ECDSASHA256), Aliases: append([]string{KeyAlias}, o.Aliases...)},
 		RSAKey: {Signer: h.key(t, RSAKey, policy.RSAPSSSHA256), Aliases: []string{RSAKeyAlias}},
