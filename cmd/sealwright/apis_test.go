@@ -22,9 +22,9 @@ import (
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -342,4 +342,3 @@ func (a *apiHouse) bySignatureKey(t *testing.T) {
 		t.Errorf("a request was not signed right: %v", err)
 	}
 }
-
