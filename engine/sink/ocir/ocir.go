@@ -96,6 +96,9 @@ type Sink struct {
 	// pending was signed for an entry and perhaps not uploaded: it is what the next try
 	// uploads, as the key need not sign again, and a retry token stands for one upload.
 	pending *upload
+	// last is the image and the version of the key of which a signature is there for
+	// sure: an image that is signed in several formats has an entry for each.
+	last string
 }
 
 var _ sink.Sink = (*Sink)(nil)
@@ -120,6 +123,7 @@ func New(o Options) (*Sink, error) {
 
 // Deliver implements sink.Sink.
 func (s *Sink) Deliver(ctx context.Context, entries []journal.Entry) (int, error) {
+	s.last = "" // others may have taken it away meanwhile
 	for i, e := range entries {
 		if deadline, ok := ctx.Deadline(); ok && i > 0 && time.Until(deadline) < entryTime {
 			return i, nil // the next one might be cut off in the middle
@@ -183,6 +187,11 @@ func (o *Options) split(repository string) (namespace, name string, err error) {
 
 // settle sees to it that Oracle has a signature of the image.
 func (s *Sink) settle(ctx context.Context, e journal.Entry, r journal.Record, uri, name string) (Result, error) {
+	key, keyErr := s.version()
+	of := strings.Join([]string{uri, key.id, key.version}, "\n")
+	if keyErr == nil && s.last == of {
+		return AlreadyThere, nil
+	}
 	image, err := s.client.image(ctx, uri)
 	switch {
 	case refusedWith(err, http.StatusNotFound):
@@ -195,20 +204,22 @@ func (s *Sink) settle(ctx context.Context, e journal.Entry, r journal.Record, ur
 		return ImageGone, nil
 	case s.opts.Compartment != "" && s.opts.Compartment != *image.CompartmentId:
 		return OtherCompartment, nil
-	}
-	key, err := s.version()
-	if err != nil {
-		return "", err
+	case keyErr != nil:
+		return "", keyErr
 	}
 	subject := subject{compartment: *image.CompartmentId, image: *image.Id, digest: r.Digest, repository: name, region: s.opts.Region, key: key}
 	there, err := s.there(ctx, subject)
 	if err != nil {
 		return "", fmt.Errorf("looking for signatures: %w", err)
 	}
-	if there {
-		return AlreadyThere, nil
+	result := AlreadyThere
+	if !there {
+		result, err = Uploaded, s.upload(ctx, e, subject)
 	}
-	return Uploaded, s.upload(ctx, e, subject)
+	if err == nil {
+		s.last = of
+	}
+	return result, err
 }
 
 // missing decides what it means that Oracle knows no such image, or does not let us see
