@@ -40,7 +40,7 @@ const (
 )
 
 // errAnswer is wrapped by errors about an answer that is none of the API's.
-var errAnswer = errors.New("Oracle's answer is not understood")
+var errAnswer = errors.New("an answer of Oracle's is not understood")
 
 // A refusal is an answer other than 200. Its text is not kept, as it may repeat what
 // was sent.

@@ -88,7 +88,7 @@ func newOracle(t *testing.T, formats ...policy.Format) *oracle {
 	o.House = controltest.New(t, controltest.Options{Policies: policies, Rights: rights.Options{PerSecond: 10000, Burst: 10000},
 		Credentials: []door.Credential{{Name: "uploader", Role: door.Admin, OCIKeyID: tenancy + "/" + user + "/first", OCIPublicKey: &apiKeys()[0].PublicKey}}})
 	o.Rights.Replace([]rights.Instance{{ID: compartment, Registry: controltest.Registry}}, []string{controltest.Registry, controltest.Other})
-	api := oci.New(oci.Options{Engine: o.Engine, Journal: o.Journal, Door: o.Door, Rights: o.House.Rights, Log: zap.NewNop()})
+	api := oci.New(oci.Options{Engine: o.Engine, Journal: o.Journal, Door: o.Door, Rights: o.Rights, Log: zap.NewNop()})
 	o.url = o.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
 		o.asked[r.Method+" "+r.URL.Path]++

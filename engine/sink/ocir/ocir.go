@@ -228,7 +228,7 @@ func (s *Sink) missing(ctx context.Context, r journal.Record, refused error) (Re
 	has, err := s.opts.Has(ctx, r.Repository, r.Digest)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("Oracle finds no such image; asking the registry for it: %w", err)
+		return "", fmt.Errorf("no such image at Oracle; asking the registry for it: %w", err)
 	case has:
 		return "", fmt.Errorf("the registry has the image, but Oracle does not find it: no permission, or another namespace or region: %w", refused)
 	}

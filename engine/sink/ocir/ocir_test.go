@@ -360,7 +360,7 @@ func TestHostile(t *testing.T) {
 		"nothing":       {answering(200, `{}`), "about another image"},
 		"wrong types":   {answering(200, `{"id":7,"digest":"ECHO"}`), "not understood"},
 		"endless":       {answering(200, `{"x":"`+strings.Repeat("x", 5<<20)+`"}`), "answer of more than"},
-		"a redirect":    {func(w http.ResponseWriter, r *http.Request, _ http.Handler) { http.Redirect(w, r, trap.URL, 307) }, "redirects are not followed"},
+		"a redirect":    {func(w http.ResponseWriter, r *http.Request, _ http.Handler) { http.Redirect(w, r, trap.URL, http.StatusTemporaryRedirect) }, "redirects are not followed"},
 		"another image": {rewriting(lookup, digest[7:20], "0123456789abc"), "about another image"},
 	} {
 		t.Log(what)
