@@ -354,13 +354,15 @@ func TestHostile(t *testing.T) {
 		gate func(http.ResponseWriter, *http.Request, http.Handler)
 		says string
 	}{
-		"text":          {answering(200, "ECHO"), "not understood"},
-		"another code":  {answering(400, `{"code":"ECHO","message":"ECHO"}`), "400 Bad Request"},
-		"201":           {answering(201, `{}`), "201 Created"},
-		"nothing":       {answering(200, `{}`), "about another image"},
-		"wrong types":   {answering(200, `{"id":7,"digest":"ECHO"}`), "not understood"},
-		"endless":       {answering(200, `{"x":"`+strings.Repeat("x", 5<<20)+`"}`), "answer of more than"},
-		"a redirect":    {func(w http.ResponseWriter, r *http.Request, _ http.Handler) { http.Redirect(w, r, trap.URL, http.StatusTemporaryRedirect) }, "redirects are not followed"},
+		"text":         {answering(200, "ECHO"), "not understood"},
+		"another code": {answering(400, `{"code":"ECHO","message":"ECHO"}`), "400 Bad Request"},
+		"201":          {answering(201, `{}`), "201 Created"},
+		"nothing":      {answering(200, `{}`), "about another image"},
+		"wrong types":  {answering(200, `{"id":7,"digest":"ECHO"}`), "not understood"},
+		"endless":      {answering(200, `{"x":"`+strings.Repeat("x", 5<<20)+`"}`), "answer of more than"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+			http.Redirect(w, r, trap.URL, http.StatusTemporaryRedirect)
+		}, "redirects are not followed"},
 		"another image": {rewriting(lookup, digest[7:20], "0123456789abc"), "about another image"},
 	} {
 		t.Log(what)
