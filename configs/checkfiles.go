@@ -75,6 +75,7 @@ func (c *Config) CheckFiles() error {
 		s, at := &c.Sinks[i], c.root.item("sinks", i)
 		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
 		check(at, "token_file", secretProblem(s.TokenFile), privateFileAllowed)
+		check(at, "config_file", secretProblem(s.ConfigFile), privateFileAllowed)
 	}
 	check(c.root, "signature_keys.seal_key_file", secretProblem(c.SignatureKeys.SealKeyFile), privateFileAllowed)
 	for i, path := range c.SignatureKeys.FormerSealKeyFiles {

@@ -254,7 +254,7 @@ func (c *Config) resolvePaths(directory string) {
 	}
 	for i := range c.Sinks {
 		s := &c.Sinks[i]
-		resolve(&s.Path, &s.CAFile, &s.TokenFile)
+		resolve(&s.Path, &s.CAFile, &s.TokenFile, &s.ConfigFile)
 	}
 }
 

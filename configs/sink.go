@@ -34,6 +34,30 @@ type Sink struct {
 	CAFile string `yaml:"ca_file,omitempty"`
 	// TokenFile is the path of a file that holds a bearer token.
 	TokenFile string `yaml:"token_file,omitempty"`
+
+	// Registry is whose images a sink of kind ocir uploads image signatures of.
+	Registry string `yaml:"registry,omitempty"`
+	// Key is what it signs with: a key of algorithm RSA_PSS_….
+	Key string `yaml:"key,omitempty"`
+	// KeyID is the OCID of that key, unless the key's uri says it.
+	KeyID string `yaml:"key_id,omitempty"`
+	// KeyVersionID is the OCID of the version that signs, unless the key's store says
+	// it.
+	KeyVersionID string `yaml:"key_version_id,omitempty"`
+	// Region is the name of Oracle's region, like us-phoenix-1.
+	Region string `yaml:"region,omitempty"`
+	// Namespace is the tenancy's namespace. Default the first part of the names of
+	// repositories.
+	Namespace string `yaml:"namespace,omitempty"`
+	// Compartment is the OCID of the compartment whose images are meant. Default all.
+	Compartment string `yaml:"compartment,omitempty"`
+	// ConfigFile is the path of a configuration file of the OCI tools, which says who
+	// asks. Default the one that these read.
+	ConfigFile string `yaml:"config_file,omitempty"`
+	// Profile is the profile in it. Default DEFAULT.
+	Profile string `yaml:"profile,omitempty"`
+	// Endpoint is the URL of Oracle Artifacts. Default the region's.
+	Endpoint string `yaml:"endpoint,omitempty"`
 }
 
 func (s *Sink) setDefaults() { s.MaxSize, s.Keep = DefaultSinkSize, DefaultSinkKeep }
@@ -45,9 +69,23 @@ type SinkKind string
 const (
 	FileSink    SinkKind = "file"    // JSON lines
 	WebhookSink SinkKind = "webhook" // a server that takes JSON
+	OCIRSink    SinkKind = "ocir"    // Oracle Artifacts, as image signatures
 )
 
-func sinkKinds() []SinkKind { return []SinkKind{FileSink, WebhookSink} }
+func sinkKinds() []SinkKind { return []SinkKind{FileSink, WebhookSink, OCIRSink} }
+
+// fields are what a sink of that kind reads, besides its name.
+func (k SinkKind) fields() []string {
+	switch k {
+	case FileSink:
+		return []string{"path", "max_size", "keep"}
+	case WebhookSink:
+		return []string{"url", "ca_file", "token_file"}
+	case OCIRSink:
+		return []string{"registry", "key", "key_id", "key_version_id", "region", "namespace", "compartment", "config_file", "profile", "endpoint"}
+	}
+	return nil
+}
 
 func (v *validator) sinks() {
 	names, paths := map[string]place{}, map[string]place{}
@@ -56,15 +94,18 @@ func (v *validator) sinks() {
 		v.name(at, s.Name, names)
 		switch s.Kind {
 		case FileSink:
-			v.idle(at, s.Kind, "path, max_size, keep", "url", "ca_file", "token_file")
+			v.idle(at, s.Kind)
 			if v.required(at, "path", s.Path, "the path of a file") {
 				v.unique(at, "path", filepath.Clean(s.Path), paths)
 			}
 			v.between(at, "max_size", s.MaxSize, 1, 10240)
 			v.between(at, "keep", s.Keep, 1, 1000)
 		case WebhookSink:
-			v.idle(at, s.Kind, "url, ca_file, token_file", "path", "max_size", "keep")
+			v.idle(at, s.Kind)
 			v.sinkURL(at, s.URL)
+		case OCIRSink:
+			v.idle(at, s.Kind)
+			v.ocirSink(at, s)
 		default:
 			problem, allowed := wordProblem(s.Kind, sinkKinds(), sinkKinds())
 			v.add(at, "kind", problem, allowed)
@@ -73,10 +114,13 @@ func (v *validator) sinks() {
 }
 
 // idle refuses fields that do nothing for a kind.
-func (v *validator) idle(at place, kind SinkKind, allowed string, fields ...string) {
-	for _, field := range fields {
-		if at.in(field).given() {
-			v.add(at, field, "does nothing for kind "+string(kind), allowed)
+func (v *validator) idle(at place, kind SinkKind) {
+	known := kind.fields()
+	for _, other := range sinkKinds() {
+		for _, field := range other.fields() {
+			if !slices.Contains(known, field) && at.in(field).given() {
+				v.add(at, field, "does nothing for kind "+string(kind), strings.Join(known, ", "))
+			}
 		}
 	}
 }

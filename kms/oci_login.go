@@ -37,7 +37,6 @@ func ociFinder(store *Store) (func(context.Context) (*ociIdentity, error), error
 	if auth != (Auth{ConfigFile: auth.ConfigFile, Profile: auth.Profile}) {
 		return nil, errors.New("auth of the key store has a field that ocikms does not use; allowed: config_file, profile")
 	}
-	profile := cmp.Or(auth.Profile, os.Getenv("OCI_CLI_PROFILE"), "DEFAULT")
 	if auth.ConfigFile == "" {
 		switch way := os.Getenv("OCI_CLI_AUTH"); way {
 		case "instance_principal":
@@ -47,8 +46,28 @@ func ociFinder(store *Store) (func(context.Context) (*ociIdentity, error), error
 			return nil, fmt.Errorf("OCI_CLI_AUTH %s is not supported; allowed: api_key, security_token, instance_principal", shorten(way))
 		}
 	}
-	file := cmp.Or(auth.ConfigFile, os.Getenv("OCI_CLI_CONFIG_FILE"), os.Getenv("OCI_CONFIG_FILE"), "~/.oci/config")
+	file, profile := ociProfile(auth.ConfigFile, auth.Profile)
 	return func(context.Context) (*ociIdentity, error) { return readOCIIdentity(file, profile) }, nil
+}
+
+// ociProfile is where the OCI tools look for what is not given.
+func ociProfile(file, profile string) (string, string) {
+	return cmp.Or(file, os.Getenv("OCI_CLI_CONFIG_FILE"), os.Getenv("OCI_CONFIG_FILE"), "~/.oci/config"),
+		cmp.Or(profile, os.Getenv("OCI_CLI_PROFILE"), "DEFAULT")
+}
+
+// OCIIdentity reads who signs requests to Oracle Cloud Infrastructure: an API key or a
+// session token, from a profile of a configuration file of the OCI tools. Empty are the
+// file and the profile that these read. What it returns never changes.
+func OCIIdentity(file, profile string) (common.KeyProvider, error) {
+	if way := os.Getenv("OCI_CLI_AUTH"); file == "" && way != "" && way != "api_key" && way != "security_token" {
+		return nil, fmt.Errorf("OCI_CLI_AUTH %s is not supported here; allowed: api_key, security_token, or config_file", shorten(way))
+	}
+	identity, err := readOCIIdentity(ociProfile(file, profile))
+	if err != nil {
+		return nil, err
+	}
+	return identity, nil
 }
 
 // readOCIIdentity reads a profile of an OCI configuration file and the files it

@@ -23,9 +23,9 @@ import (
 	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )

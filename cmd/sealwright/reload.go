@@ -112,7 +112,7 @@ func (d *service) reloaded(next *prepared, err error) {
 	defer notify(d.log, ready)
 	var sinks []openedSink
 	if err == nil {
-		if sinks, err = d.openSinks(next.config.Sinks); err == nil {
+		if sinks, err = d.openSinks(next.config); err == nil {
 			err = d.enforce(next)
 		}
 		if err != nil {

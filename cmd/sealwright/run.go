@@ -130,7 +130,7 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	var opened []openedSink
 	if d.seal, err = openSeal(cfg.SignatureKeys); err == nil {
 		d.signatureKeys = apig.NewKeys(apig.KeysOptions{Journal: j, Seal: d.seal})
-		opened, err = d.openSinks(cfg.Sinks)
+		opened, err = d.openSinks(cfg)
 	}
 	if err == nil {
 		err = d.reseal(ctx)

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/sink"
+	"github.com/sealwright/sealwright/engine/sink/ocir"
 	"github.com/sealwright/sealwright/kms"
 )
 
@@ -26,11 +26,11 @@ type openedSink struct {
 }
 
 // openSinks opens all sinks, as far as that does not touch what they write to.
-func (d *service) openSinks(list []configs.Sink) ([]openedSink, error) {
+func (d *service) openSinks(cfg *configs.Config) ([]openedSink, error) {
 	var opened []openedSink
 	var errs []error
-	for _, c := range list {
-		s, err := openSink(c, d.signedBy(c.Name))
+	for _, c := range cfg.Sinks {
+		s, err := d.openSink(cfg, c)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sink %q: %w", c.Name, err))
 			continue
@@ -40,12 +40,12 @@ func (d *service) openSinks(list []configs.Sink) ([]openedSink, error) {
 	return opened, errors.Join(errs...)
 }
 
-func openSink(c configs.Sink, sign func(*http.Request, []byte) error) (sink.Sink, error) {
+func (d *service) openSink(cfg *configs.Config, c configs.Sink) (sink.Sink, error) {
 	switch c.Kind {
 	case configs.FileSink:
 		return sink.NewFile(sink.FileOptions{Path: c.Path, MaxSize: int64(c.MaxSize) << 20, Keep: c.Keep}), nil
 	case configs.WebhookSink:
-		o := sink.WebhookOptions{URL: c.URL, UserAgent: "sealwright/" + version(), Sign: sign}
+		o := sink.WebhookOptions{URL: c.URL, UserAgent: "sealwright/" + version(), Sign: d.signedBy(c.Name)}
 		if c.TokenFile != "" {
 			o.Token = kms.PasswordFile(c.TokenFile)
 		}
@@ -54,6 +54,8 @@ func openSink(c configs.Sink, sign func(*http.Request, []byte) error) (sink.Sink
 			return nil, err
 		}
 		return sink.NewWebhook(o), nil
+	case configs.OCIRSink:
+		return d.openOCIRSink(cfg, c)
 	}
 	return nil, fmt.Errorf("kind %q is not in this build", c.Kind)
 }
@@ -87,6 +89,12 @@ type sinks struct {
 	mu      sync.Mutex
 	running []*delivery
 	counted map[string]sink.Counts // of those that were stopped
+	images  map[imageResult]int64  // that sinks of kind ocir dealt with
+}
+
+type imageResult struct {
+	sink   string
+	result ocir.Result
 }
 
 type delivery struct {
@@ -100,6 +108,9 @@ func (s *sinks) start(list []openedSink) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range list {
+		if k, ok := o.sink.(*imageSink); ok {
+			k.key.hold()
+		}
 		s.running = append(s.running, &delivery{o.name, sink.Start(sink.Options{Name: o.name, Sink: o.sink, Journal: s.journal,
 			Log: s.log.With(zap.String("sink", o.name))})})
 	}
@@ -171,14 +182,26 @@ var (
 		"Records that the sink took from this process.", []string{"sink"}, nil)
 	sinkFailures = prometheus.NewDesc("sealwright_sink_failures_total",
 		"Deliveries to the sink that failed and are tried again.", []string{"sink"}, nil)
+	sinkImages = prometheus.NewDesc("sealwright_sink_images_total",
+		"Images that a sink of kind ocir dealt with, by what became of them.", []string{"sink", "result"}, nil)
 )
+
+// image counts an image that a sink of kind ocir dealt with.
+func (s *sinks) image(name string, r ocir.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.images == nil {
+		s.images = map[imageResult]int64{}
+	}
+	s.images[imageResult{name, r}]++
+}
 
 // scrapeTimeout bounds how long the journal is asked for a sink's backlog.
 const scrapeTimeout = 5 * time.Second
 
 // Describe implements prometheus.Collector.
 func (s *sinks) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{sinkLag, sinkOldest, sinkDelivered, sinkFailures} {
+	for _, d := range []*prometheus.Desc{sinkLag, sinkOldest, sinkDelivered, sinkFailures, sinkImages} {
 		ch <- d
 	}
 }
@@ -187,6 +210,9 @@ func (s *sinks) Describe(ch chan<- *prometheus.Desc) {
 func (s *sinks) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for of, n := range s.images {
+		ch <- prometheus.MustNewConstMetric(sinkImages, prometheus.CounterValue, float64(n), of.sink, string(of.result))
+	}
 	for _, d := range s.running {
 		now, before := d.runner.Counts(), s.counted[d.name]
 		ch <- prometheus.MustNewConstMetric(sinkDelivered, prometheus.CounterValue, float64(before.Delivered+now.Delivered), d.name)

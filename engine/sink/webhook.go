@@ -154,15 +154,16 @@ func outcome(resp *http.Response) error {
 		return fmt.Errorf("answered %d: redirects are not followed", code)
 	}
 	err := fmt.Errorf("answered %d %s", code, http.StatusText(code))
-	if after := retryAfter(resp.Header.Get("Retry-After")); after > 0 {
+	if after := RetryAfter(resp.Header); after > 0 {
 		return &Later{after, err}
 	}
 	return err
 }
 
-// retryAfter reads seconds or a time; 0 is neither.
-func retryAfter(text string) time.Duration {
-	text = strings.TrimSpace(text)
+// RetryAfter is how long an answer asks to wait, in seconds or until a time; 0 if it
+// does not.
+func RetryAfter(h http.Header) time.Duration {
+	text := strings.TrimSpace(h.Get("Retry-After"))
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
 	}

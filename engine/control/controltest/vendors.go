@@ -7,7 +7,10 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -107,6 +110,24 @@ func NewOracleKey(t testing.TB) OracleKey {
 	return OracleKey{key, oracleTenancy + "/" + oracleUser + "/" + fingerprint(der), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
 }
 
+// ConfigFile writes the configuration file of the OCI tools of who asks with the key, and
+// returns its path.
+func (k OracleKey) ConfigFile(t testing.TB) string {
+	t.Helper()
+	config, file := filepath.Join(t.TempDir(), "config"), filepath.Join(t.TempDir(), "api.pem")
+	text := fmt.Sprintf("[DEFAULT]\ntenancy=%s\nuser=%s\nfingerprint=%s\nkey_file=%s\n", oracleTenancy, oracleUser, k.fingerprint(), file)
+	if err := errors.Join(os.WriteFile(file, k.privatePEM(), 0o600), os.WriteFile(config, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func (k OracleKey) fingerprint() string { return k.ID[strings.LastIndexByte(k.ID, '/')+1:] }
+
+func (k OracleKey) privatePEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k.private)})
+}
+
 func fingerprint(der []byte) string {
 	sum := md5.Sum(der) //nolint:gosec // as above
 	return strings.ReplaceAll(fmt.Sprintf("% x", sum), " ", ":")
@@ -115,10 +136,8 @@ func fingerprint(der []byte) string {
 // Oracle returns Oracle's client of Artifacts.
 func (v Vendors) Oracle(t testing.TB, k OracleKey) artifacts.ArtifactsClient {
 	t.Helper()
-	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k.private)})
-	fingerprint := k.ID[strings.LastIndexByte(k.ID, '/')+1:]
 	c, err := artifacts.NewArtifactsClientWithConfigurationProvider(
-		oracle.NewRawConfigurationProvider(oracleTenancy, oracleUser, "us-phoenix-1", fingerprint, string(text), nil))
+		oracle.NewRawConfigurationProvider(oracleTenancy, oracleUser, "us-phoenix-1", k.fingerprint(), string(k.privatePEM()), nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/oci"
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )

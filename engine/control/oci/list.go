@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 )
 
 // What lists are sorted by, and how.

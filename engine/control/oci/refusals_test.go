@@ -14,7 +14,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
-	"github.com/sealwright/sealwright/engine/control/oci/message"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 )
 
 // TestUntrue: nothing is kept of an upload that is not true, each guard for itself.

@@ -16,8 +16,8 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 )
 
 // TestLifeCycle: a signature is uploaded, found, verified as the OCI CLI does, changed

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/sealwright/sealwright/engine/control/door"
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 )
 
 // api is what the audit log calls this API.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealwright/sealwright/engine/control/oci/message"
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 	"github.com/sealwright/sealwright/kms"
 )
 
