@@ -25,13 +25,13 @@ type storedPolicies struct {
 	broken   map[string]error // why the others cannot, by name
 }
 
+// MaxStoredPolicies is how many policies may be stored for one registry. Callers who
+// create some at the same time may exceed it a little.
+const MaxStoredPolicies = 10_000
+
 // ErrNameTaken is wrapped by errors about a policy of the configuration that has
 // the name of a stored one.
 var ErrNameTaken = errors.New("a stored policy has this name; rename the one in the configuration, or delete the stored one through the API")
-
-// ErrReadOnlyPolicy is wrapped by errors about changing a policy that is not
-// changed this way: one of a file, or another API's.
-var ErrReadOnlyPolicy = errors.New("policy is not changed this way")
 
 // An InvalidPolicyError says everything that is wrong with a policy that was to be
 // stored.
@@ -202,6 +202,9 @@ func (e *Engine) CreatePolicy(ctx context.Context, p journal.StoredPolicy) (jour
 	if err := e.checkStored(&p); err != nil {
 		return p, err
 	}
+	if n := e.StoredPolicies(p.Policy.Registry); n >= MaxStoredPolicies {
+		return p, &InvalidPolicyError{Faults: []policy.Fault{{Field: "registry", Problem: fmt.Sprintf("has %d stored policies already", n), Allowed: "to delete some"}}}
+	}
 	p, err := e.journal.CreatePolicy(ctx, p, e.fileNames())
 	if err == nil {
 		e.takeOver(ctx)
@@ -252,6 +255,20 @@ func (e *Engine) takeOver(ctx context.Context) {
 	if err := e.Sync(context.WithoutCancel(ctx)); err != nil {
 		e.log.Warn("stored policies not taken over, will try again", zap.Error(err))
 	}
+}
+
+// StoredPolicies returns how many policies are stored for a registry.
+func (e *Engine) StoredPolicies(registry string) (n int) {
+	stored := e.setup.Load().stored.Load()
+	if stored == nil {
+		return 0
+	}
+	for i := range stored.list {
+		if stored.list[i].Policy.Registry == registry {
+			n++
+		}
+	}
+	return n
 }
 
 func (e *Engine) fileNames() []string {

@@ -100,7 +100,9 @@ func TestInteropVendors(t *testing.T) {
 			t.Fatal(err)
 		}
 		registrytest.Eventually(t, time.Minute, "the SDK shows the signature", func() bool {
-			var images struct{ ImageInfoList []struct{ KmsSignature string } }
+			var images struct {
+				ImageInfoList []struct{ KmsSignature string }
+			}
 			err := tencent.Call("DescribeImages", with(map[string]any{"RepositoryName": "app"}), &images)
 			return err == nil && len(images.ImageInfoList) == 1 && images.ImageInfoList[0].KmsSignature != ""
 		})

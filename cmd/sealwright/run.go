@@ -99,62 +99,25 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 	if err != nil {
 		return err
 	}
-	open := &opener{}
-	setup, err := open.open(ctx, cfg)
-	if err != nil {
-		return usageError{err}
-	}
 	metrics := control.NewMetrics()
 	tracer, err := openTracer(ctx, cfg.Tracing, log.Named("tracing"))
 	if err != nil {
-		return errors.Join(usageError{err}, setup.Close())
+		return usageError{err}
 	}
 	defer closeTracer(tracer, log)
 	j, err := journal.Open(ctx, journal.Options{State: cfg.State, Log: log.Named("journal"),
 		Ended: func(x journal.Execution) { metrics.Ended(x); tracer.Executed(x) }})
 	if err != nil {
-		return errors.Join(err, setup.Close())
+		return err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
-	for _, w := range cfg.Warnings() {
-		log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
-	}
-	callers := rights.New(rights.Options{Journal: j, Log: log.Named("audit")})
-	nobody, err := door.New(door.Config{Admit: admits(tcr.NewLimiter(0).Admit, callers.Admit)})
+	d, opened, err := a.build(ctx, cfg, &service{app: a, log: log, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics, tracer: tracer})
 	if err != nil {
-		return errors.Join(err, setup.Close())
+		return err
 	}
-	d := &service{app: a, log: log, door: nobody, rights: callers, opener: open, journal: j, state: cfg.State, progress: shown, config: cfg, metrics: metrics,
-		sinks: &sinks{journal: j, log: log.Named("sinks")}}
-	d.current.Store(cfg)
-	var opened []openedSink
-	if d.seal, err = openSeal(cfg.SignatureKeys); err == nil {
-		d.signatureKeys = apig.NewKeys(apig.KeysOptions{Journal: j, Seal: d.seal})
-		opened, err = d.openSinks(cfg)
-	}
-	if err == nil {
-		err = d.reseal(ctx)
-	}
-	if err == nil {
-		err = d.admit(cfg)
-	}
-	if err != nil {
-		return errors.Join(usageError{err}, setup.Close())
-	}
-	d.warnOfKeys()
-	d.engine = engine.New(engine.Options{Journal: j, Setup: setup, Log: log.Named("engine"), Observe: d.observe,
-		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired,
-		Tracer: tracer})
-	if err := d.engine.Sync(ctx); err != nil {
-		if errors.Is(err, engine.ErrNameTaken) {
-			err = usageError{err}
-		}
-		return errors.Join(err, setup.Close())
-	}
-	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: log.Named("health")})
 	if o.full {
 		if err := d.doubt(ctx, o.policies); err != nil {
-			return err
+			return errors.Join(err, d.engine.Stop(ctx))
 		}
 	}
 	d.sinks.start(opened)
@@ -163,6 +126,50 @@ func (a *app) run(ctx context.Context, cfg *configs.Config, o runOptions) (err e
 		return d.once(ctx, o.policies)
 	}
 	return d.serve(ctx)
+}
+
+// build makes a service of a configuration and what is open already. It closes what it
+// opened if it fails.
+func (a *app) build(ctx context.Context, cfg *configs.Config, d *service) (_ *service, opened []openedSink, err error) {
+	for _, w := range cfg.Warnings() {
+		d.log.Warn("configuration", zap.String("field", w.Field), zap.String("problem", w.Problem))
+	}
+	d.opener, d.sinks = &opener{}, &sinks{journal: d.journal, log: d.log.Named("sinks")}
+	setup, err := d.opener.open(ctx, cfg)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, setup.Close())
+		}
+	}()
+	d.current.Store(cfg)
+	d.rights = rights.New(rights.Options{Journal: d.journal, Log: d.log.Named("audit")})
+	if d.door, err = door.New(door.Config{Admit: admits(tcr.NewLimiter(0).Admit, d.rights.Admit)}); err != nil {
+		return nil, nil, err
+	}
+	if d.seal, err = openSeal(cfg.SignatureKeys); err != nil {
+		return nil, nil, usageError{err}
+	}
+	d.signatureKeys = apig.NewKeys(apig.KeysOptions{Journal: d.journal, Seal: d.seal})
+	if opened, err = d.openSinks(cfg); err == nil {
+		err = d.admit(cfg)
+	}
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	if err := d.reseal(ctx); err != nil {
+		return nil, nil, err
+	}
+	d.warnOfKeys()
+	d.engine = engine.New(engine.Options{Journal: d.journal, Setup: setup, Log: d.log.Named("engine"), Observe: d.observe,
+		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired, Tracer: d.tracer})
+	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: d.log.Named("health")})
+	if err = d.engine.Sync(ctx); errors.Is(err, engine.ErrNameTaken) {
+		err = usageError{err}
+	}
+	return d, opened, err
 }
 
 // socketPath is where the daemon with that state listens: in the state

@@ -24,6 +24,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/tracing"
 )
 
 // drainTimeout is how long a stop waits for artifacts that have begun. It stays
@@ -43,6 +44,7 @@ type service struct {
 	state    string
 	progress *progress
 	metrics  *control.Metrics
+	tracer   *tracing.Tracer
 	health   *control.Health
 	door     *door.Door
 	rights   *rights.Rights

@@ -26,10 +26,10 @@ const maxBody = 1 << 20
 // what is around it.
 const maxPath = 1 << 10
 
-// byToken finds out who sent a request by its token.
-func byToken(d *door.Door) func(*http.Request) (door.Caller, error) {
+// byDoor finds out who sent a request by its token, or its client certificate.
+func byDoor(d *door.Door) func(*http.Request) (door.Caller, error) {
 	return func(r *http.Request) (door.Caller, error) {
-		caller, body, err := d.Token(r)
+		caller, body, err := d.Own(r)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		return caller, err
 	}

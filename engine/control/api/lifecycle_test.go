@@ -152,7 +152,7 @@ func wantAudited(t *testing.T, s *site, actions ...string) {
 	var got []string
 	for _, e := range entries {
 		action := e.Action
-		if strings.HasPrefix(e.Outcome, "refused") {
+		if e.Outcome == "not done" {
 			action += " refused"
 		}
 		if e.RequestID == "" || e.Target != controltest.Registry+"/all of team" || e.Outcome == "" {

@@ -137,8 +137,10 @@ func (h *handler) change(ctx context.Context, c call, action, target string, do 
 func (h *handler) refuse(r *http.Request, request string, err error) answer {
 	p := (*problem)(nil)
 	if !errors.As(err, &p) {
-		h.o.Log.Error("apig request failed", zap.String("request", request), zap.String("method", r.Method), zap.Error(err))
 		p = internal()
+	}
+	if p.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) { // the caller left
+		h.o.Log.Error("apig request failed", zap.String("request", request), zap.String("method", r.Method), zap.Error(err))
 	}
 	said := *p
 	said.Request = request

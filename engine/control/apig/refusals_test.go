@@ -197,7 +197,7 @@ func TestAudit(t *testing.T) {
 		}
 	}
 	wanted := []string{"CreateSignatureKeyV2 prod/signs/demo: done", "CreateSignatureKeyV2 prod/signs/aes: done",
-		"CreateSignatureKeyV2 prod/signs/demo: refused: APIG.3207 The signature key name already exists", "UpdateSignatureKeyV2 prod/signs/" + id + ": done",
+		"CreateSignatureKeyV2 prod/signs/demo: not done", "UpdateSignatureKeyV2 prod/signs/" + id + ": done",
 		"AssociateSignatureKeyV2 prod/signs/" + id + " with sink:chat, sink:records: done", "DisassociateSignatureKeyV2 prod/sign-bindings/" + binding + ": done",
 		"DeleteSignatureKeyV2 prod/signs/" + id + ": done"}
 	if strings.Join(got, "\n") != strings.Join(wanted, "\n") {

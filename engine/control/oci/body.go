@@ -108,6 +108,8 @@ func (o object) text(field string, most int) (string, error) {
 // checkText refuses what is no name, in a body or a query.
 func checkText(field, s string, most int) error {
 	switch {
+	case s == "" && most == 0:
+		return invalid(field, "it is empty")
 	case s == "":
 		return invalid(field, "it is empty; allowed: 1 to %d characters", most)
 	case most > 0 && utf8.RuneCountInString(s) > most:

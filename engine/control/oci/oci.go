@@ -111,7 +111,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, err := h.serve(r, id)
 	if err != nil {
 		f := faultOf(err)
-		if f == nil || f.status >= http.StatusInternalServerError {
+		if (f == nil || f.status >= http.StatusInternalServerError) && !errors.Is(err, context.Canceled) { // the caller left
 			log.Error("oracle artifacts: request failed", zap.String("method", r.Method), zap.Error(err))
 		}
 		if f == nil {

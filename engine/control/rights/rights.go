@@ -76,6 +76,9 @@ func (r *Rights) Replace(instances []Instance, registries []string) {
 		}
 	}
 	r.instances.Store(&all)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.budgets = map[string]*rate.Limiter{} // there is nobody any more of the callers before
 }
 
 // Registry returns the name of the registry that an API calls id, or ErrUnknown.
@@ -154,10 +157,13 @@ func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) 
 	err = do(ctx)
 	outcome := "done"
 	if err != nil {
-		outcome = "refused: " + err.Error()
+		outcome = "not done" // why is for the log: the audit log has more readers
 	}
 	fields := []zap.Field{zap.String("caller", c.Caller.Name), zap.String("api", c.API), zap.String("action", c.Action),
 		zap.String("target", c.Target), zap.String("request", c.RequestID), zap.String("outcome", outcome)}
+	if err != nil {
+		fields = append(fields, zap.NamedError("why", err))
+	}
 	r.options.Log.Info("change", fields...)
 	if auditErr := r.options.Journal.Audited(context.WithoutCancel(ctx), id, outcome); auditErr != nil {
 		// The entry says already who wanted what; the change cannot be undone.

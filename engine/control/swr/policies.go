@@ -161,7 +161,7 @@ func (a *API) createPolicy(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(list) >= a.limits.policies {
+	if a.Engine.StoredPolicies(c.registry) >= a.limits.policies {
 		return nil, forbidden(fmt.Sprintf("The quota of %d signature policies is used up.", a.limits.policies))
 	}
 	if err := free(list, &p, 0); err != nil {

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -81,6 +82,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-Id", c.id)
 	defer func() {
 		if p := recover(); p != nil {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p)
+			}
 			a.Log.Error("panic", zap.String("request", c.id), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			write(w, http.StatusInternalServerError, internal().body(c.id))
 		}
@@ -88,7 +92,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, err := a.serve(c, r)
 	if err != nil {
 		f := failureOf(err)
-		if f.status >= http.StatusInternalServerError {
+		if f.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) { // the caller left
 			a.Log.Error("request failed", zap.String("request", c.id), zap.String("caller", c.caller.Name), zap.Error(err))
 		}
 		write(w, f.status, f.body(c.id))
@@ -171,6 +175,7 @@ func requestID() string {
 
 // write writes an answer; nobody is left to be told if that fails.
 func write(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Cache-Control", "no-store")
 	if body == nil {
 		w.WriteHeader(status)
 		return
