@@ -187,13 +187,14 @@ func (e *Engine) Policies() []policy.Policy {
 
 // Replace makes the engine work with next, and with the policies that are stored,
 // from now on. Tasks that have begun keep the old setup, which is closed when the
-// last of them ends. It fails, and changes nothing, if a policy of next has the
-// name of a stored one. It must not be called after Stop.
-func (e *Engine) Replace(next *Setup) error {
+// last of them ends. It must not be called after Stop.
+func (e *Engine) Replace(next *Setup) {
 	e.storing.Lock()
 	defer e.storing.Unlock()
-	if err := next.store(e.setup.Load().stored.Load()); err != nil {
-		return err
+	was := e.setup.Load().stored.Load()
+	next.store(was)
+	if now := next.stored.Load(); now != nil {
+		e.tellBroken(was, now)
 	}
 	old := e.setup.Swap(next)
 	e.retired.Go(func() {
@@ -202,7 +203,6 @@ func (e *Engine) Replace(next *Setup) error {
 		}
 	})
 	e.noteChange()
-	return nil
 }
 
 // noteChange makes the scheduler ask for the schedules anew.

@@ -23,15 +23,17 @@ type storedPolicies struct {
 	list     []journal.StoredPolicy
 	bound    []bound          // those that can be carried out
 	broken   map[string]error // why the others cannot, by name
+
+	ids, revisions []int64 // of what is bound
 }
 
 // MaxStoredPolicies is how many policies may be stored for one registry. Callers who
 // create some at the same time may exceed it a little.
 const MaxStoredPolicies = 10_000
 
-// ErrNameTaken is wrapped by errors about a policy of the configuration that has
-// the name of a stored one.
-var ErrNameTaken = errors.New("a stored policy has this name; rename the one in the configuration, or delete the stored one through the API")
+// ErrNameTaken is why a stored policy is not carried out whose name one of the
+// configuration has.
+var ErrNameTaken = errors.New("a policy of the configuration has this name, and is carried out in its place; delete one of the two")
 
 // An InvalidPolicyError says everything that is wrong with a policy that was to be
 // stored.
@@ -46,26 +48,46 @@ func (e *InvalidPolicyError) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// store binds stored policies to the setup. It fails if a policy of the
-// configuration has the name of one of them.
-func (s *Setup) store(p *storedPolicies) error {
+// store binds stored policies to the setup. One that cannot be carried out keeps none
+// of the others from it.
+func (s *Setup) store(p *storedPolicies) {
 	if p == nil {
-		return nil
+		return
+	}
+	was := map[int64]int{} // where those that are bound to this setup are, by id
+	before := s.stored.Load()
+	if before != nil {
+		for i, id := range before.ids {
+			was[id] = i
+		}
+	}
+	files := map[string]bool{}
+	for i := range s.policies {
+		files[s.policies[i].Name] = true
 	}
 	next := &storedPolicies{revision: p.revision, list: p.list, broken: map[string]error{}}
-	for _, stored := range p.list {
-		if slices.ContainsFunc(s.policies, func(b bound) bool { return b.Name == stored.Policy.Name }) {
-			return fmt.Errorf("policy %q: %w", stored.Policy.Name, ErrNameTaken)
+	for i := range p.list {
+		stored := &p.list[i]
+		at, known := was[stored.ID]
+		switch {
+		case files[stored.Policy.Name]: // whoever writes files decides
+			next.broken[stored.Policy.Name] = ErrNameTaken
+		case known && before.revisions[at] == stored.Revision:
+			next.add(stored, before.bound[at])
+		default:
+			b, err := s.bindStored(stored.Policy)
+			if err != nil {
+				next.broken[stored.Policy.Name] = err
+				continue
+			}
+			next.add(stored, b)
 		}
-		b, err := s.bindStored(stored.Policy)
-		if err != nil {
-			next.broken[stored.Policy.Name] = err
-			continue
-		}
-		next.bound = append(next.bound, b)
 	}
 	s.stored.Store(next)
-	return nil
+}
+
+func (p *storedPolicies) add(stored *journal.StoredPolicy, b bound) {
+	p.ids, p.revisions, p.bound = append(p.ids, stored.ID), append(p.revisions, stored.Revision), append(p.bound, b)
 }
 
 // bindStored binds a policy that no file has. Its witnesses are those of a policy
@@ -105,9 +127,7 @@ func (e *Engine) Sync(ctx context.Context) error {
 	if was != nil && was.revision >= revision {
 		return nil
 	}
-	if err := setup.store(&storedPolicies{revision: revision, list: list}); err != nil {
-		return err
-	}
+	setup.store(&storedPolicies{revision: revision, list: list})
 	e.tellBroken(was, setup.stored.Load())
 	e.noteChange()
 	return nil
@@ -291,7 +311,7 @@ func (e *Engine) checkStored(p *journal.StoredPolicy) error {
 	if named.Name == "" {
 		named.Name = "unnamed" // it gets its name when it is stored
 	}
-	faults := named.Validate()
+	faults := append(named.Validate(), tooLarge(&named)...)
 	if len(faults) == 0 {
 		if _, err := setup.bindStored(named); err != nil {
 			faults = append(faults, policy.Fault{Problem: err.Error()})
@@ -304,6 +324,29 @@ func (e *Engine) checkStored(p *journal.StoredPolicy) error {
 		return &InvalidPolicyError{Faults: faults}
 	}
 	return nil
+}
+
+// maxStoredBody is how large a stored policy may be as JSON, in bytes: all of them are
+// kept in memory, and read whenever one is changed.
+const maxStoredBody = 16 << 10
+
+func tooLarge(p *policy.Policy) []policy.Fault {
+	body, err := json.Marshal(p)
+	if err == nil && len(body) <= maxStoredBody {
+		return nil
+	}
+	return []policy.Fault{{Problem: fmt.Sprintf("has %d bytes as JSON", len(body)), Allowed: fmt.Sprintf("at most %d, for a policy that is stored; files may hold larger ones", maxStoredBody)}}
+}
+
+// MayClaim reports whether a policy of a registry may sign under a domain, if whoever
+// makes it sees that registry alone: its own host, or a domain that a policy of the
+// configuration claims for it.
+func (e *Engine) MayClaim(registry, domain string) bool {
+	setup := e.setup.Load()
+	if place, ok := setup.places[registry]; domain == "" || ok && place.registry.Host() == domain {
+		return true
+	}
+	return slices.ContainsFunc(setup.policies, func(b bound) bool { return b.Registry == registry && b.Domain == domain })
 }
 
 // keyName returns the name of the key with that name or alias.

@@ -120,12 +120,9 @@ func TestReplaceWithStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clash := newSetup(t, s, everything("mine"))
-	if err := h.Replace(clash); !errors.Is(err, engine.ErrNameTaken) {
-		t.Fatalf("a configuration with the same name: %v", err)
-	}
-	if err := clash.Close(); err != nil {
-		t.Fatal(err)
+	h.replace(newSetup(t, s, everything("mine")))
+	if known, err := h.KnownPolicy(t.Context(), p.ID); err != nil || !errors.Is(known.Err, engine.ErrNameTaken) || len(h.Policies()) != 1 {
+		t.Fatalf("a configuration with the same name: %+v, %v", known, err)
 	}
 	h.replace(newSetup(t, s, everything("from file")))
 	if len(h.Policies()) != 2 {
@@ -174,12 +171,15 @@ func TestSyncOfReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	sync(0)
+	// One of them that a file takes the place of keeps no other from being carried out.
 	clash := engine.New(engine.Options{Journal: h.journal, Setup: newSetup(t, s, everything("again"))})
-	if _, err := h.CreatePolicy(t.Context(), storable("again")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"again", "other"} {
+		if _, err := h.CreatePolicy(t.Context(), storable(name)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := clash.Sync(t.Context()); !errors.Is(err, engine.ErrNameTaken) {
-		t.Errorf("a start with the name of a stored policy: %v", err)
+	if err := clash.Sync(t.Context()); err != nil || len(clash.Policies()) != 2 {
+		t.Errorf("%+v, %v", clash.Policies(), err)
 	}
 }
 

@@ -94,7 +94,8 @@ func (a *app) addStored(ctx context.Context, own *configs.Config) (*configs.Conf
 		_, hasKey := cfg.Key(s.Policy.Key)
 		_, taken := cfg.Policy(s.Policy.Name)
 		if taken {
-			return nil, usageError{fmt.Errorf("policy %q: %w", s.Policy.Name, engine.ErrNameTaken)}
+			fmt.Fprintf(a.err, "stored policy %q left out: %v\n", s.Policy.Name, engine.ErrNameTaken)
+			continue
 		}
 		if !hasRegistry || !hasKey {
 			fmt.Fprintf(a.err, "stored policy %q left out: the configuration has no registry %q or no key %q\n", s.Policy.Name, s.Policy.Registry, s.Policy.Key)

@@ -138,9 +138,7 @@ func (d *service) enforce(next *prepared) error {
 	if err := d.admit(next.config); err != nil {
 		return err
 	}
-	if err := d.engine.Replace(next.setup); err != nil {
-		return errors.Join(err, d.admit(d.config))
-	}
+	d.engine.Replace(next.setup)
 	return nil
 }
 
@@ -165,11 +163,7 @@ func (d *service) reopened(next *prepared, err error) {
 		d.drop(next)
 		return
 	}
-	if err := d.engine.Replace(next.setup); err != nil {
-		d.log.Error("keys opened again are not used", zap.Error(err))
-		d.drop(next)
-		return
-	}
+	d.engine.Replace(next.setup)
 	d.opener.adopt(next)
 	d.log.Info("keys opened again", zap.Strings("keys", opened), zap.Strings("still_failing", still))
 }

@@ -166,10 +166,7 @@ func (a *app) build(ctx context.Context, cfg *configs.Config, d *service) (_ *se
 	d.engine = engine.New(engine.Options{Journal: d.journal, Setup: setup, Log: d.log.Named("engine"), Observe: d.observe,
 		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired, Tracer: d.tracer})
 	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: d.log.Named("health")})
-	if err = d.engine.Sync(ctx); errors.Is(err, engine.ErrNameTaken) {
-		err = usageError{err}
-	}
-	return d, opened, err
+	return d, opened, d.engine.Sync(ctx)
 }
 
 // socketPath is where the daemon with that state listens: in the state
