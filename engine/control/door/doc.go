@@ -1,6 +1,6 @@
 // Package door answers one question: who sent this HTTP request?
 //
-// It knows four ways to prove it, one method of Door each:
+// It knows five ways to prove it, one method of Door each:
 //
 //   - TC3: TC3-HMAC-SHA256 of Tencent Cloud API 3.0 ("Signature Method v3").
 //   - SDKHMAC: SDK-HMAC-SHA256 of Huawei Cloud ("API Request Signing Guide",
@@ -9,6 +9,9 @@
 //   - OCI: the request signatures of Oracle Cloud Infrastructure, version 1 ("Request
 //     Signatures", after draft-cavage-http-signatures-08).
 //   - Token: X-Auth-Token of Huawei and Open Telekom Cloud, or Authorization: Bearer.
+//   - Certificate: a TLS client certificate, known by itself and not by its issuer.
+//
+// Own is Token, or without a token Certificate: the ways of our own API.
 //
 // A method returns the caller, and the body that it read to verify it, or one of the
 // errors in errors.go, which a dialect maps to its vendor's codes. It decides nothing
