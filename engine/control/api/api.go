@@ -61,6 +61,7 @@ type API struct {
 	drained chan struct{}
 	streams *places
 	surveys *places
+	slots   chan struct{} // see newSlots
 	turns   chan struct{} // who has to do with the journal, see inTurn
 }
 
@@ -68,6 +69,7 @@ type API struct {
 type route struct {
 	role door.Role
 	body bool // it wants one
+	long bool // it waits for more than the journal
 }
 
 // New returns an API.
@@ -83,7 +85,7 @@ func New(o Options) *API {
 	}
 	a := &API{Options: o, mux: http.NewServeMux(), routes: map[string]*route{}, allow: map[string]string{},
 		drained: make(chan struct{}), streams: newPlaces(maxStreams, maxStreamsOfCaller), surveys: newPlaces(maxSurveys, maxSurveysOfCaller),
-		turns: make(chan struct{}, maxTurns)}
+		slots: newSlots(), turns: make(chan struct{}, maxTurns)}
 	a.huma = newHuma(a.mux)
 	a.policyOperations()
 	a.changeOperations()

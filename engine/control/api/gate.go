@@ -64,29 +64,52 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // enter answers a request, or returns why it is not even asked for.
-func (a *API) enter(w http.ResponseWriter, r *http.Request, s *session) error {
-	pattern, err := a.route(w, r)
-	if err != nil || pattern == nil {
+func (a *API) enter(w *writer, r *http.Request, s *session) error {
+	found, err := a.route(w, r)
+	if err != nil || found == nil {
 		return err
 	}
-	if s.Caller, err = a.Authenticate(r); err != nil {
-		return err
+	p := &place{slots: a.slots}
+	defer p.leave()
+	if r.ContentLength == 0 { // else it may come slowly
+		if err := p.take(r.Context()); err != nil {
+			return err
+		}
 	}
-	if err := rights.Allow(s.Caller, pattern.role); err != nil {
-		return err
-	}
-	if err := checkQuery(r.URL.RawQuery); err != nil {
-		return err
-	}
-	body, err := readBody(r, pattern.body)
+	body, err := a.admit(r, found, s)
 	if err != nil {
+		return err
+	}
+	if err := p.take(r.Context()); err != nil {
 		return err
 	}
 	r = r.Clone(context.WithValue(r.Context(), sessionKey{}, *s))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.Header.Del("Accept") // there is JSON, whatever is asked for
-	a.mux.ServeHTTP(w, r)
+	if found.long {
+		p.leave()
+		a.mux.ServeHTTP(w, r)
+		return nil
+	}
+	kept := &answer{header: w.Header()}
+	a.mux.ServeHTTP(kept, r)
+	p.leave()
+	kept.send(w)
 	return nil
+}
+
+// admit finds out who asks, whether he may, and whether what he sent can be read.
+func (a *API) admit(r *http.Request, found *route, s *session) (body []byte, err error) {
+	if s.Caller, err = a.Authenticate(r); err != nil {
+		return nil, err
+	}
+	if err := rights.Allow(s.Caller, found.role); err != nil {
+		return nil, err
+	}
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	return readBody(r, found.body)
 }
 
 // route returns the operation that is asked for; nil if the request is answered.
@@ -162,7 +185,7 @@ func (a *API) refuse(w http.ResponseWriter, s session, err error) {
 	}
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(p.json()) //nolint:gosec // it is JSON, and said to be; if the reader left there is nobody to tell
+	_, _ = w.Write(p.json()) // the reader left: nobody to tell
 }
 
 // recover answers a request whose handler panicked.
@@ -181,24 +204,3 @@ func (a *API) recover(w *writer, r *http.Request, s session) {
 	}
 	a.refuse(w, s, errPanic)
 }
-
-// A writer knows whether the answer has begun.
-type writer struct {
-	http.ResponseWriter
-	began bool
-}
-
-// WriteHeader implements [http.ResponseWriter].
-func (w *writer) WriteHeader(status int) {
-	w.began = true
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements [http.ResponseWriter].
-func (w *writer) Write(b []byte) (int, error) {
-	w.began = true
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap is for [http.ResponseController].
-func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -30,7 +30,7 @@ type operation struct {
 // register adds an operation. do gets what huma has read and checked; an error that
 // is no Problem becomes one.
 func register[I, O any](a *API, o operation, do func(ctx context.Context, s session, in *I) (*O, error)) {
-	a.routes[o.method+" "+Prefix+o.path] = &route{role: o.role, body: o.body}
+	a.routes[o.method+" "+Prefix+o.path] = &route{role: o.role, body: o.body, long: o.long}
 	op := huma.Operation{OperationID: o.id, Method: o.method, Path: Prefix + o.path, Summary: o.summary,
 		Description: strings.TrimSpace(o.text + "\n\nRole: " + o.role.String() + "."), Tags: []string{o.tag}, DefaultStatus: o.status,
 		MaxBodyBytes: maxBody + 1, SkipValidateBody: true, // the gate has read it, and it is read more strictly than huma does
