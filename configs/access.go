@@ -41,6 +41,9 @@ func (v *validator) access() {
 	for i := range v.config.Access {
 		a, at := &v.config.Access[i], v.config.root.item("access", i)
 		v.name(at, a.Name, names)
+		if a.Name == "local" {
+			v.add(at, "name", "is what the audit log calls the user of the control socket", "another name")
+		}
 		if problem, allowed := wordProblem(a.Role, roles(), roles()); problem != "" {
 			v.add(at, "role", problem, allowed)
 		}

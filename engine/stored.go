@@ -166,7 +166,8 @@ type KnownPolicy struct {
 	Err error
 }
 
-// KnownPolicies returns all policies, those of the configuration first.
+// KnownPolicies returns all policies, those of the configuration first. One of these
+// whose name a stored one has too has no id.
 func (e *Engine) KnownPolicies(ctx context.Context) ([]KnownPolicy, error) {
 	setup := e.setup.Load()
 	names := make([]string, len(setup.policies))
@@ -184,6 +185,9 @@ func (e *Engine) KnownPolicies(ctx context.Context) ([]KnownPolicy, error) {
 	}
 	if stored := setup.stored.Load(); stored != nil {
 		for _, p := range stored.list {
+			if i := slices.IndexFunc(all, func(f KnownPolicy) bool { return f.ID == p.ID }); i >= 0 {
+				all[i].ID = 0 // of the same name: the id is the stored one's, so that it can be deleted
+			}
 			all = append(all, KnownPolicy{StoredPolicy: p, Err: stored.broken[p.Policy.Name]})
 		}
 	}

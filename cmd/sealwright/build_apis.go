@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/oci"
 	"github.com/sealwright/sealwright/engine/control/swr"
 	"github.com/sealwright/sealwright/engine/control/tcr"
+	"github.com/sealwright/sealwright/registry/event"
 )
 
 // What APIG's callers bind signature keys to.
@@ -139,10 +141,21 @@ func (d *service) signedBy(sink string) func(*http.Request, []byte) error {
 	}
 }
 
-// provenBy checks a delivery of events by the signature key that is bound to the
-// registry's events.
-func (d *service) provenBy(ctx context.Context, registry string, r *http.Request, body []byte) error {
-	return d.signatureKeys.Authenticate(ctx, eventAPI+registry, r, body)
+// eventKeys are the signature keys that are bound to the events of registries.
+type eventKeys struct{ keys *apig.Keys }
+
+// Bound implements control.SignatureKeys.
+func (k eventKeys) Bound(ctx context.Context, registry string) (bound, byHeader bool, err error) {
+	return k.keys.Bound(ctx, eventAPI+registry)
+}
+
+// Prove implements control.SignatureKeys.
+func (k eventKeys) Prove(ctx context.Context, registry string, r *http.Request, body []byte) error {
+	err := k.keys.Authenticate(ctx, eventAPI+registry, r, body)
+	if refused := (*apig.Refusal)(nil); errors.As(err, &refused) {
+		return fmt.Errorf("%w: %s", event.ErrUnauthorized, refused.Text)
+	}
+	return err
 }
 
 // admits returns who counts requests before the door remembers them.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -144,13 +143,13 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 		return nil, nil
 	}
 	log := d.log.Named("events")
-	var prove func(context.Context, string, *http.Request, []byte) error
+	var keys control.SignatureKeys
 	if d.seal != nil {
-		prove = d.provenBy
+		keys = eventKeys{d.signatureKeys}
 	}
 	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ClientCertificates: true, Log: log,
 		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Health: d.health, Door: d.door, Collectors: d.collectors(),
-			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics, Prove: prove}),
+			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics, Keys: keys}),
 			APIs:   d.networkAPIs()})})
 	if err != nil {
 		return nil, err

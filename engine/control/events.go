@@ -48,11 +48,21 @@ type EventOptions struct {
 	// events. It is asked for each delivery, so that a reload is noticed.
 	Receiver func(registry string) (*event.Receiver, bool)
 	Log      *zap.Logger
-	// Prove, when set, checks a delivery that does not prove by the source's own means
-	// who sent it, and is signed. Any error refuses it.
-	Prove func(ctx context.Context, registry string, r *http.Request, body []byte) error
+	// Keys, when set, know by which signature key a registry's deliveries must prove who
+	// sends them.
+	Keys SignatureKeys
 	// Metrics counts deliveries and pushes. Nil counts nothing.
 	Metrics *Metrics
+}
+
+// SignatureKeys are those that may be bound to the events of a registry. One that is
+// bound takes the place of the source's own proof.
+type SignatureKeys interface {
+	// Bound reports whether one is bound, and whether the header is all that it looks at.
+	Bound(ctx context.Context, registry string) (bound, byHeader bool, err error)
+	// Prove returns nil for a delivery of whoever has the key. What it was refused for
+	// wraps [event.ErrUnauthorized].
+	Prove(ctx context.Context, registry string, r *http.Request, body []byte) error
 }
 
 // Events returns the handler of POST /events/{registry}. A delivery is answered
@@ -87,9 +97,8 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 		h.refuseUnread(w, r, "", deliveryUnknown, fmt.Errorf("no events are configured for registry %.100q", name))
 		return
 	}
-	proven, err := h.admits(r, receiver)
-	signed := (err != nil || !proven) && h.isSigned(r)
-	if err != nil && !signed {
+	signed, proven, err := h.admits(r, name, receiver)
+	if err != nil {
 		h.refuseUnread(w, r, name, sortOf(err), err)
 		return
 	}
@@ -128,29 +137,38 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 	respond(w, http.StatusAccepted, said)
 }
 
-// isSigned reports whether a delivery may be one that Prove knows.
-func (h *eventHandler) isSigned(r *http.Request) bool {
-	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return h.o.Prove != nil && (scheme == "SDK-HMAC-SHA256" || strings.EqualFold(scheme, "Basic"))
-}
-
 // read checks who sent a delivery, and returns what it says.
 func (h *eventHandler) read(ctx context.Context, r *http.Request, receiver *event.Receiver, body []byte, signed bool) (event.Delivery, error) {
 	if !signed {
 		return receiver.Receive(ctx, r.Header, body)
 	}
-	if err := h.o.Prove(ctx, r.PathValue("registry"), r, body); err != nil {
-		return event.Delivery{}, fmt.Errorf("%w: %w", event.ErrUnauthorized, err)
+	if err := h.o.Keys.Prove(ctx, r.PathValue("registry"), r, body); err != nil {
+		return event.Delivery{}, err
 	}
 	return receiver.Read(r.Header, body)
 }
 
 // admits checks the header, so that who does not know the secret takes nobody's
-// turn.
-func (h *eventHandler) admits(r *http.Request, receiver *event.Receiver) (proven bool, err error) {
+// turn. signed is whether a signature key is to prove the delivery.
+func (h *eventHandler) admits(r *http.Request, name string, receiver *event.Receiver) (signed, proven bool, err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), deliveryPatience)
 	defer cancel()
-	return receiver.Admits(ctx, r.Header)
+	byHeader := false
+	if h.o.Keys != nil {
+		if signed, byHeader, err = h.o.Keys.Bound(ctx, name); err != nil {
+			return false, false, err
+		}
+	}
+	switch {
+	case !signed:
+		proven, err = receiver.Admits(ctx, r.Header)
+	case byHeader:
+		err = h.o.Keys.Prove(ctx, name, r, nil)
+		proven = err == nil
+	case !strings.HasPrefix(r.Header.Get("Authorization"), "SDK-HMAC-SHA256 "):
+		err = fmt.Errorf("%w: a signature key is bound, and the delivery is not signed by one", event.ErrUnauthorized)
+	}
+	return signed, proven, err
 }
 
 var errTooLarge = fmt.Errorf("a delivery of more than %d bytes", event.MaxBody)

@@ -23,6 +23,9 @@ const (
 	// maxConnections keeps what idle and slow senders cost in memory, some 20 kB each,
 	// below 100 MB.
 	maxConnections = 4096
+	// answerPatience is how long a request and its answer may take: longer than any API
+	// lets a registry take. Streams have deadlines of their own.
+	answerPatience = 3 * time.Minute
 	// closePatience is how long Close waits. Senders deliver again what was cut, and
 	// whoever stops has more to wait for than a slow one of them.
 	closePatience = 5 * time.Second
@@ -78,7 +81,7 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 func serve(l net.Listener, o ListenOptions) *Listener {
 	s := &Listener{address: l.Addr(), done: make(chan struct{}), http: &http.Server{
 		Handler: o.Handler, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestPatience, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestPatience, WriteTimeout: answerPatience, IdleTimeout: 2 * time.Minute,
 	}}
 	go func() {
 		defer close(s.done)

@@ -92,7 +92,12 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 	} else if p.SignatureRepository != "" && !s.SeesNamespace(p.Registry, strings.ReplaceAll(p.SignatureRepository, "{repository}", p.Namespace+"/r")) {
 		faults = append(faults, Fault{"signature_repository", "is not in a namespace of yours", strings.Join(s.Namespaces, ", ") + ", and what is below"})
 	}
-	if k, ok := a.Engine.KeyNamed(p.Key); !ok || !s.Uses(k.Name) {
+	if !s.SeesAll() && !a.Engine.MayClaim(p.Registry, p.Domain) {
+		faults = append(faults, Fault{"domain", "is not one of the registry's", "none, the registry's host, or a domain that a policy of the configuration has for it"})
+	}
+	if k, ok := a.Engine.KeyNamed(p.Key); ok && s.Uses(k.Name) {
+		p.Key = k.Name // an alias may be another key's by the time that it is stored
+	} else {
 		faults = append(faults, Fault{"key", "is not the name of a key", strings.Join(a.keyNames(s), ", ")})
 	}
 	if len(faults) > 0 {
@@ -224,6 +229,9 @@ func (a *API) enable(enabled bool) func(context.Context, session, *changeInput) 
 	action := map[bool]string{true: "enable-policy", false: "disable-policy"}[enabled]
 	return func(ctx context.Context, s session, in *changeInput) (*policyOutput, error) {
 		old, allowed, err := a.changeable(ctx, s, *in, func(o journal.Origin) bool { return o == journal.FromAPI })
+		if err == nil && enabled && !s.Uses(old.Policy.Key) {
+			err = faultsError{{"key", "is not one that you may sign with", strings.Join(a.keyNames(s), ", ")}}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -73,17 +73,31 @@ func (a *API) stateOperations() {
 		summary: "How the daemon is", text: "Always 200: what probes want is /readyz."}, a.health)
 }
 
-// listKeys lists the keys that the caller's policies may use, and those that policies
-// use which the caller sees.
-func (a *API) listKeys(ctx context.Context, s session, _ *none) (*listOutput[Key], error) {
-	out := &listOutput[Key]{}
-	out.Body.Items = []Key{}
+// keysOf returns the names of the keys that the caller's policies may use, and of those
+// that policies use which the caller sees.
+func (a *API) keysOf(ctx context.Context, s session) ([]string, error) {
 	seen, err := a.seen(ctx, s)
 	if err != nil {
 		return nil, err
 	}
+	var names []string
 	for _, k := range a.Engine.Keys() {
-		if !s.Uses(k.Name) && !slices.ContainsFunc(seen, func(p engine.KnownPolicy) bool { return p.Policy.Key == k.Name }) {
+		if s.Uses(k.Name) || slices.ContainsFunc(seen, func(p engine.KnownPolicy) bool { return p.Policy.Key == k.Name }) {
+			names = append(names, k.Name)
+		}
+	}
+	return names, nil
+}
+
+func (a *API) listKeys(ctx context.Context, s session, _ *none) (*listOutput[Key], error) {
+	out := &listOutput[Key]{}
+	out.Body.Items = []Key{}
+	names, err := a.keysOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range a.Engine.Keys() {
+		if !slices.Contains(names, k.Name) {
 			continue
 		}
 		key, err := keyOf(k, s.SeesAll())
@@ -133,10 +147,14 @@ func (a *API) listRegistries(_ context.Context, s session, _ *none) (*listOutput
 }
 
 func (a *API) health(ctx context.Context, s session, _ *none) (*healthOutput, error) {
+	keys, err := a.keysOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	report := a.Health.Report(ctx, false)
 	out := &healthOutput{Health{Ready: report.Ready, Checks: []Check{}}}
 	for _, c := range report.Checks {
-		if c.Kind == engine.RegistryDependency && !s.Sees(c.Name) {
+		if c.Kind == engine.RegistryDependency && !s.Sees(c.Name) || c.Kind == engine.KeyDependency && !slices.Contains(keys, c.Name) {
 			continue
 		}
 		out.Body.Checks = append(out.Body.Checks, checkOf(c, s.SeesAll()))

@@ -95,6 +95,16 @@ func (k *Keys) Authenticate(ctx context.Context, apiID string, r *http.Request, 
 	return nil
 }
 
+// Bound reports whether a key is bound to an API, and whether incoming requests prove
+// themselves by their header alone.
+func (k *Keys) Bound(ctx context.Context, apiID string) (bound, byHeader bool, err error) {
+	stored, err := k.o.Journal.BoundSignatureKey(ctx, apiID)
+	if errors.Is(err, journal.ErrNotFound) {
+		return false, false, nil
+	}
+	return err == nil, stored.Type == typeBasic, err
+}
+
 // A boundKey is a signature key that can be used.
 type boundKey struct {
 	door.SDKKey

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -114,3 +115,59 @@ func TestUses(t *testing.T) {
 		}
 	}
 }
+
+// TestUnprovenBodies: bodies of who has not proved yet who it is have so much room and no
+// more; small ones, and those of who has a token, need none.
+func TestUnprovenBodies(t *testing.T) {
+	t.Parallel()
+	d := open(t, Config{Credentials: []Credential{ci()}, MaxBody: 100 << 10, MaxUnproven: 100 << 10})
+	request := func(size int64) *http.Request {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x"))
+		r.ContentLength = size
+		return r
+	}
+	release, err := d.reserve(request(60 << 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // who waits gives up at once
+	if _, err := d.reserve(request(60 << 10).WithContext(ctx)); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second large body: %v", err)
+	}
+	if _, err := d.reserve(request(-1).WithContext(ctx)); !errors.Is(err, ErrBusy) {
+		t.Errorf("a body of unknown size: %v", err)
+	}
+	for range 100 {
+		if _, err := d.reserve(request(smallBody).WithContext(ctx)); err != nil {
+			t.Fatalf("a small body: %v", err)
+		}
+	}
+	if _, err := d.reserve(request(1 << 40).WithContext(ctx)); err != nil {
+		t.Errorf("one that is not read at all: %v", err)
+	}
+	release()
+	again, err := d.reserve(request(60 << 10))
+	if err != nil {
+		t.Fatalf("when there is room again: %v", err)
+	}
+	again()
+}
+
+// TestNobodyHere: no body is read where nobody can prove anything by that scheme.
+func TestNobodyHere(t *testing.T) {
+	t.Parallel()
+	d := open(t, Config{Credentials: []Credential{{Name: "t", Role: Viewer, TokenSHA256: hashOf(bearer)}}})
+	for _, s := range []proofScheme{byAccessKey, byOCIKey} {
+		read := &unreadBody{}
+		r := httptest.NewRequest(http.MethodPost, "/", read)
+		c := claim{scheme: s, at: time.Now(), window: time.Hour, text: func([]byte) ([]byte, error) { return nil, nil }}
+		if _, _, err := d.enter(r, c); !errors.Is(err, ErrUnknown) || read.n > 0 {
+			t.Errorf("%v, %d bytes were read", err, read.n)
+		}
+	}
+}
+
+type unreadBody struct{ n int }
+
+func (b *unreadBody) Read(p []byte) (int, error) { b.n += len(p); return len(p), nil }

@@ -2,6 +2,7 @@ package door
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Config says who may enter. Zero values are defaults.
@@ -25,6 +28,10 @@ type Config struct {
 	// id: 16,384 by default, which is 18 changes a second in SDKHMAC's window, and 54 in
 	// the others. One takes some 150 bytes.
 	Remembered int
+	// MaxUnproven is how many bytes of bodies are held at once, of all requests of which
+	// is not known yet who sent them, but for bodies of at most 8 KiB: 64 MiB by default.
+	// Who finds no room within 5 seconds gets ErrBusy.
+	MaxUnproven int64
 	// Admit is asked about a request whose proof is right, before it is remembered: a
 	// refused one may be sent again as it is. Nil admits everything. What it returns
 	// is returned.
@@ -39,11 +46,13 @@ type Door struct {
 	config  Config
 	replace sync.Mutex
 	keyring atomic.Pointer[keyring] // which fmt and encoders do not follow
+	// unproven has room for bodies of who has not proved yet who it is.
+	unproven *semaphore.Weighted
 }
 
 // New returns a door for the credentials, or says everything that is wrong with them.
 func New(c Config) (*Door, error) {
-	if c.MaxBody < 0 || c.TC3Window < 0 || c.SDKHMACWindow < 0 || c.OCIWindow < 0 || c.Remembered < 0 {
+	if c.MaxBody < 0 || c.TC3Window < 0 || c.SDKHMACWindow < 0 || c.OCIWindow < 0 || c.Remembered < 0 || c.MaxUnproven < 0 {
 		return nil, errors.New("a limit of the door is negative; allowed: 0 for the default, or more")
 	}
 	if c.Clock == nil {
@@ -54,9 +63,10 @@ func New(c Config) (*Door, error) {
 	c.SDKHMACWindow = cmp.Or(c.SDKHMACWindow, 15*time.Minute)
 	c.OCIWindow = cmp.Or(c.OCIWindow, 5*time.Minute)
 	c.Remembered = cmp.Or(c.Remembered, 1<<14)
+	c.MaxUnproven = cmp.Or(c.MaxUnproven, 64<<20)
 	credentials := c.Credentials
 	c.Credentials = nil // the keyring has them
-	d := &Door{config: c}
+	d := &Door{config: c, unproven: semaphore.NewWeighted(max(c.MaxUnproven, c.MaxBody))}
 	if err := d.Replace(credentials); err != nil {
 		return nil, err
 	}
@@ -78,6 +88,7 @@ func (d *Door) Replace(credentials []Credential) error {
 
 // A claim is what a signed request says about itself, before any of it is believed.
 type claim struct {
+	scheme    proofScheme
 	at        time.Time
 	window    time.Duration
 	signature []byte
@@ -98,6 +109,14 @@ func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
 	if d.config.Clock().Sub(c.at).Abs() > c.window {
 		return Caller{}, nil, ErrClock
 	}
+	if !d.keyring.Load().has(c.scheme) {
+		return Caller{}, nil, ErrUnknown // whoever it is, nobody here can be
+	}
+	release, err := d.reserve(r)
+	if err != nil {
+		return Caller{}, nil, err
+	}
+	defer release()
 	body, err := d.read(r)
 	if err != nil {
 		return Caller{}, nil, err
@@ -130,6 +149,32 @@ func (d *Door) admit(c Caller, r *http.Request) error {
 		return nil
 	}
 	return d.config.Admit(c, r)
+}
+
+const (
+	// smallBody is how large a body may be that needs no room: what all connections may
+	// hold of those is little.
+	smallBody = 8 << 10
+	// roomPatience is how long a request waits for room for its body.
+	roomPatience = 5 * time.Second
+)
+
+// reserve waits for room for a body of somebody who may be anybody. The caller gives it
+// back when the body is proven, or not kept.
+func (d *Door) reserve(r *http.Request) (release func(), err error) {
+	n := r.ContentLength
+	if n < 0 || n > d.config.MaxBody {
+		n = d.config.MaxBody // too large ones are refused unread
+	}
+	if n <= smallBody || r.ContentLength > d.config.MaxBody {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), roomPatience)
+	defer cancel()
+	if err := d.unproven.Acquire(ctx, n); err != nil {
+		return nil, fmt.Errorf("%w: no room for the body", ErrBusy)
+	}
+	return func() { d.unproven.Release(n) }, nil
 }
 
 // read reads the body if it is not too large.

@@ -30,6 +30,22 @@ type keyring struct {
 	publics map[int]*rsa.PublicKey
 }
 
+// A proofScheme is what a request is signed by.
+type proofScheme int
+
+const (
+	byAccessKey proofScheme = iota
+	byOCIKey
+)
+
+// has reports whether anybody can prove anything by a scheme.
+func (k *keyring) has(s proofScheme) bool {
+	if s == byOCIKey {
+		return len(k.byKeyID) > 0
+	}
+	return len(k.byAccessKey) > 0
+}
+
 // A holder is a caller with one means of proof.
 type holder struct {
 	caller Caller

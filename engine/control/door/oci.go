@@ -24,7 +24,7 @@ func (d *Door) OCI(r *http.Request) (Caller, []byte, error) {
 	if err != nil {
 		return Caller{}, nil, err
 	}
-	return d.enter(r, claim{
+	return d.enter(r, claim{scheme: byOCIKey,
 		at: a.at, window: d.config.OCIWindow, signature: a.signature, forgettable: reads(r.Method),
 		text: func(body []byte) ([]byte, error) { return a.text(r, body) },
 		verify: func(k *keyring, text []byte) (*holder, error) {

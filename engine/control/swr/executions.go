@@ -84,7 +84,7 @@ func (a *API) listExecutions(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	filter := journal.ExecutionFilter{Policy: k.Policy.Name, Registry: c.registry, Since: k.CreatedAt, Offset: offset, Limit: limit}
+	filter := journal.ExecutionFilter{Policy: k.Policy.Name, Registry: c.registry, Since: k.CreatedAt, View: c.view(k), Offset: offset, Limit: limit}
 	total, err := a.Journal.CountExecutions(ctx, filter)
 	if err != nil {
 		return nil, err
@@ -123,15 +123,21 @@ func (a *API) execution(ctx context.Context, c *call) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	x, err := a.Journal.Execution(ctx, id)
-	if err != nil {
-		return 0, err
-	}
 	// Of those of a policy that had the name before, nothing is shown.
-	if x.Policy != k.Policy.Name || x.Registry != c.registry || x.CreatedAt.Before(k.CreatedAt) {
-		return 0, rights.ErrUnknown
+	found, err := a.Journal.Executions(ctx, journal.ExecutionFilter{ID: id, Policy: k.Policy.Name, Registry: c.registry, Since: k.CreatedAt, View: c.view(k), Limit: 1})
+	if err == nil && len(found) == 0 {
+		err = rights.ErrUnknown
 	}
-	return id, nil
+	return id, err
+}
+
+// view is what a caller sees of a policy's executions: who does not see all namespaces
+// of the registry, none of the time when the policy had another one.
+func (c *call) view(k known) journal.View {
+	if c.caller.SeesNamespace(c.registry, "") {
+		return journal.View{}
+	}
+	return journal.View{Namespaces: c.caller.Namespaces, Policies: []string{k.Policy.Name}}
 }
 
 // below is what repositories of the call's namespace begin with. The policy of a

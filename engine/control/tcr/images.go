@@ -86,7 +86,7 @@ func (a *api) describeImages(ctx context.Context, c *call, p *params) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	ctx = budget.WithLane(ctx, budget.Live)
+	ctx = budget.WithLane(ctx, budget.Backlog)
 	tags, err := tagsOf(ctx, r, i.repository, s)
 	if errors.Is(err, registry.ErrNotFound) {
 		return nil, notFound("repository")

@@ -162,7 +162,7 @@ func (a *api) namespaces(ctx context.Context, c *call, registry, only string, kn
 	if found[only] {
 		return known, nil
 	}
-	for repository, err := range r.Repositories(budget.WithLane(ctx, budget.Live)) {
+	for repository, err := range r.Repositories(budget.WithLane(ctx, budget.Backlog)) {
 		if err != nil && repository != "" {
 			continue // not a name
 		}

@@ -128,6 +128,9 @@ func (a *api) admits(ctx context.Context, c *call, registry string, d tcr.Docume
 			return "", notFound("project")
 		}
 	}
+	if !c.caller.SeesAll() && !a.Engine.MayClaim(registry, d.Domain) {
+		return "", invalid("Domain", d.Domain, "none, the registry's host, or a domain that a policy of the configuration has for it")
+	}
 	switch key, ok := a.Engine.KeyNamed(d.KmsID); {
 	case !ok || !c.caller.Uses(key.Name):
 		return "", refusal("FailedOperation.DependenceError", "KmsId: there is no key of this id")
