@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	apigmodel "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2/model"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2/model"
@@ -20,6 +22,9 @@ import (
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
+// tcrNamespace is where TCR's policy is. It has one for each namespace.
+const tcrNamespace = "tencent"
+
 // A changer makes changes through one API, one after the other.
 type changer struct {
 	name string
@@ -30,9 +35,10 @@ type changer struct {
 	mu       sync.Mutex
 	asked    []string        // the last one may have no answer
 	answered map[string]bool // those that the daemon said it made
+	err      error           // why the last round ended
 }
 
-// run makes changes until the daemon is gone.
+// run makes changes until one fails, as they do when the daemon is gone.
 func (c *changer) run(round int, made func()) {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("%s_%d_%d", c.name, round, i)
@@ -40,6 +46,9 @@ func (c *changer) run(round int, made func()) {
 		c.asked = append(c.asked, name)
 		c.mu.Unlock()
 		if err := c.change(name); err != nil {
+			c.mu.Lock()
+			c.err = fmt.Errorf("%s: %w", name, err)
+			c.mu.Unlock()
 			return
 		}
 		c.mu.Lock()
@@ -49,10 +58,25 @@ func (c *changer) run(round int, made func()) {
 	}
 }
 
+// begin is before a round.
+func (c *changer) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = nil
+}
+
+// failed returns why the round has ended, nil if it goes on.
+func (c *changer) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
 // changers make changes with the vendors' SDKs. Each has a credential's rate of its own
 // to use up, which no round does.
 func (a *apiHouse) changers(t *testing.T, image artifacts.ContainerImage) []*changer {
 	swr, apig, oracle := a.SWR(t, vendorKey, vendorSecret), a.APIG(t, vendorKey, vendorSecret), a.Oracle(t, a.oracle)
+	tencent := a.TCR(vendorKey, vendorSecret)
 	never := common.NoRetryPolicy()
 	oracle.Configuration.RetryPolicy, oracle.Configuration.CircuitBreaker = &never, nil
 	all := policy.Selector{Matches: []string{"**"}}
@@ -71,6 +95,12 @@ func (a *apiHouse) changers(t *testing.T, image artifacts.ContainerImage) []*cha
 		}},
 		{name: "oci", change: func(name string) error { _, err := a.upload(t, oracle, image, name); return err }},
 		{name: "own", change: own},
+		// Each takes the place of the one before. Their names differ, so that no two are
+		// one request within a second.
+		{name: "tcr", change: func(name string) error {
+			return tencent.Call("CreateSignaturePolicy", map[string]any{"RegistryId": tcrInstance, "Name": name, "NamespaceName": tcrNamespace,
+				"KmsId": "4c5cc6ea-8aa9-49f3-8a0f-1b1f0d0a9c11", "KmsRegion": ""}, nil)
+		}},
 	}
 	for _, c := range list {
 		c.answered = map[string]bool{}
@@ -83,36 +113,24 @@ func (a *apiHouse) changers(t *testing.T, image artifacts.ContainerImage) []*cha
 func TestKilledWhileChanging(t *testing.T) {
 	a := newAPIHouse(t)
 	a.registry.Push(t, "library/app:v1", registrytest.Image(t))
+	a.registry.Push(t, tcrNamespace+"/app:v1", registrytest.Image(t))
 	d := a.start()
 	oracle := a.Oracle(t, a.oracle)
 	image := a.lookup(t, oracle, "library/app:v1")
 	changers := a.changers(t, image)
 	const rounds = 5
 	for round := range rounds {
-		var made atomic.Int64
-		enough := make(chan struct{})
-		least := 3 + rand.Int64N(15)
-		var all sync.WaitGroup
-		for _, c := range changers {
-			all.Go(func() {
-				c.run(round, func() {
-					if made.Add(1) == least {
-						close(enough)
-					}
-				})
-			})
-		}
-		<-enough
-		d.signal(syscall.SIGKILL)
-		d.wait()
-		all.Wait()
+		changing(t, changers, round, func() {
+			d.signal(syscall.SIGKILL)
+			d.wait()
+		})
 		d = a.start()
 	}
 	defer d.stop()
 	there := a.whatIsThere(t)
 	for _, c := range changers {
 		for name := range c.answered {
-			if !slices.Contains(there[c.name], name) && c.name != "oci" {
+			if !slices.Contains(there[c.name], name) && c.name != "oci" && c.name != "tcr" {
 				t.Errorf("%s: %s was answered, and is not there", c.name, name)
 			}
 		}
@@ -122,8 +140,85 @@ func TestKilledWhileChanging(t *testing.T) {
 			}
 		}
 	}
+	a.wantLast(t, changers[4])
 	a.retried(t, changers[2], oracle, image)
 	wantAudited(t, a, changers, rounds)
+}
+
+// changing has changes made until kill, which is called after some of them and while all
+// go on.
+func changing(t *testing.T, changers []*changer, round int, kill func()) {
+	t.Helper()
+	var made atomic.Int64
+	enough := make(chan struct{})
+	least := 3 + rand.Int64N(15)
+	var all sync.WaitGroup
+	for _, c := range changers {
+		c.begin()
+		all.Go(func() {
+			c.run(round, func() {
+				if made.Add(1) == least {
+					close(enough)
+				}
+			})
+		})
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		all.Wait()
+	}()
+	select {
+	case <-enough:
+	case <-over:
+		t.Error("all changes ended")
+	case <-time.After(patience):
+		t.Errorf("%d changes were made, not %d", made.Load(), least)
+	}
+	for _, c := range changers {
+		if err := c.failed(); err != nil {
+			t.Errorf("while the daemon ran: %v", err)
+		}
+	}
+	kill()
+	<-over
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// wantLast: of changes that each take the place of the one before, the last that was
+// answered is there, whole, or the one after it.
+func (a *apiHouse) wantLast(t *testing.T, c *changer) {
+	t.Helper()
+	var list struct {
+		NamespaceList []struct {
+			Name     string
+			Metadata []struct{ Key, Value string }
+		}
+	}
+	if err := a.TCR(vendorKey, vendorSecret).Call("DescribeNamespaces", map[string]any{"RegistryId": tcrInstance, "NamespaceName": tcrNamespace, "KmsSignPolicy": true}, &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list.NamespaceList) != 1 || len(list.NamespaceList[0].Metadata) != 1 {
+		t.Fatalf("%+v", list)
+	}
+	var p struct {
+		Name  string
+		KmsID string `json:"kms_id"`
+	}
+	if err := json.Unmarshal([]byte(list.NamespaceList[0].Metadata[0].Value), &p); err != nil {
+		t.Fatal(err)
+	}
+	last := slices.IndexFunc(c.asked, func(name string) bool { return name == p.Name })
+	if last < 0 || p.KmsID == "" {
+		t.Errorf("%s: %+v was never asked for", c.name, p)
+	}
+	for i, name := range c.asked {
+		if i > last && c.answered[name] {
+			t.Errorf("%s: %s was answered, and %s is there", c.name, name, p.Name)
+		}
+	}
 }
 
 // whatIsThere returns the names of what the APIs show, each of them whole.
@@ -137,7 +232,7 @@ func (a *apiHouse) whatIsThere(t *testing.T) map[string][]string {
 			t.Fatal(err)
 		}
 		for _, p := range *list.Policies {
-			if *p.Creator == "vendor" {
+			if *p.NamespaceName == "library" {
 				there["swr"] = append(there["swr"], *p.Name)
 			}
 			if len(*p.ScopeRules) == 0 || *p.SignatureKey != "release" {

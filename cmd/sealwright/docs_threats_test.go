@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -43,6 +44,49 @@ func TestThreatsHaveTests(t *testing.T) {
 	if !found || rows < 15 {
 		t.Errorf("the threat model has %d threats", rows)
 	}
+}
+
+// TestThreatModelNamesTests: each test that is named anywhere in the threat model is
+// there.
+func TestThreatModelNamesTests(t *testing.T) {
+	root := filepath.Join("..", "..")
+	doc, err := os.ReadFile(filepath.Join(root, "docs", "threat-model.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, names := testsOf(t, root), 0
+	for _, quoted := range regexp.MustCompile("`[^`]+`").FindAllString(string(doc), -1) {
+		for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z0-9]\w*`).FindAllString(quoted, -1) {
+			if names++; !there[name] {
+				t.Errorf("the threat model names %s, which is nowhere", name)
+			}
+		}
+	}
+	if names < 50 {
+		t.Errorf("the threat model names %d tests", names)
+	}
+}
+
+// testsOf returns the names of the tests of a module: what its test files and suites
+// declare.
+func testsOf(t *testing.T, root string) map[string]bool {
+	t.Helper()
+	names, declared := map[string]bool{}, regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		suite := strings.HasSuffix(filepath.Dir(path), "test") && strings.HasSuffix(path, ".go") // registrytest, journaltest
+		if err != nil || e.IsDir() || !suite && !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range declared.FindAllStringSubmatch(string(text), -1) {
+			names[found[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 // hasTest reports whether a package, which may be named without what all those of the

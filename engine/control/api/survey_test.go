@@ -60,7 +60,7 @@ func TestSurveysAreBounded(t *testing.T) {
 	for name, registry := range map[string]string{"team": controltest.Registry, "elsewhere": controltest.Other} {
 		want[api.PolicyState](t, s.as(t, admin, http.MethodPost, "/policies", text(t, covering(name, registry, "team"))), http.StatusCreated)
 	}
-	begun := s.arrivals(t)
+	begun, _ := s.arrivals(t)
 	var callers sync.WaitGroup
 	for _, token := range []string{admin, operator, viewer, tenant} {
 		callers.Go(func() {
@@ -82,21 +82,27 @@ func TestSurveysAreBounded(t *testing.T) {
 	callers.Wait()
 }
 
-// arrivals holds who lists the tags of the repository, and tells of each.
-func (s *site) arrivals(t *testing.T) <-chan struct{} {
+// arrivals holds who lists the tags of the repository until release is called, and
+// tells of each.
+func (s *site) arrivals(t *testing.T) (begun <-chan struct{}, release func()) {
 	t.Helper()
-	begun := make(chan struct{}, 100)
+	arrived, gate := make(chan struct{}, 100), make(chan struct{})
 	s.Server.Intercept(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/v2/team/app/tags/list" {
-				begun <- struct{}{}
-				<-r.Context().Done()
-				return
+				arrived <- struct{}{}
+				select {
+				case <-gate:
+				case <-r.Context().Done():
+					return
+				}
 			}
 			next.ServeHTTP(w, r)
 		})
 	})
-	return begun
+	release = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(release)
+	return arrived, release
 }
 
 // TestSurveyEndsWithItsCaller: who leaves makes room.
@@ -105,7 +111,7 @@ func TestSurveyEndsWithItsCaller(t *testing.T) {
 	s := open(t, controltest.Options{})
 	s.Server.Push(t, "team/app:v1", registrytest.Image(t))
 	want[api.PolicyState](t, s.as(t, admin, http.MethodPost, "/policies", text(t, covering("team", controltest.Registry, "team"))), http.StatusCreated)
-	begun := s.arrivals(t)
+	begun, _ := s.arrivals(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+api.Prefix+"/policies/team/plan", nil)
 	if err != nil {
@@ -120,7 +126,11 @@ func TestSurveyEndsWithItsCaller(t *testing.T) {
 			t.Errorf("answered %d", resp.StatusCode)
 		}
 	})
-	<-begun
+	select {
+	case <-begun:
+	case <-time.After(time.Minute):
+		t.Error("no survey")
+	}
 	cancel()
 	caller.Wait()
 	s.Server.Intercept(func(next http.Handler) http.Handler { return next })
@@ -135,9 +145,20 @@ func TestSurveyOutlivesTheServersDeadlines(t *testing.T) {
 	s := open(t, controltest.Options{})
 	s.Server.Push(t, "team/app:v1", registrytest.Image(t))
 	want[api.PolicyState](t, s.as(t, admin, http.MethodPost, "/policies", text(t, covering("team", controltest.Registry, "team"))), http.StatusCreated)
-	s.arrivals(t)
-	s.impatient(t)
-	if plan := want[api.Plan](t, s.as(t, viewer, http.MethodPost, "/policies/team/plan?timeout_seconds=4", ""), http.StatusOK); plan.Finished {
+	begun, release := s.arrivals(t)
+	server := s.impatient(t)
+	var clock sync.WaitGroup
+	clock.Go(func() {
+		defer release()
+		select {
+		case <-begun:
+			server.expire()
+		case <-time.After(time.Minute):
+			t.Error("no survey")
+		}
+	})
+	if plan := want[api.Plan](t, s.as(t, viewer, http.MethodPost, "/policies/team/plan?timeout_seconds=300", ""), http.StatusOK); !plan.Finished {
 		t.Errorf("%+v", plan)
 	}
+	clock.Wait()
 }

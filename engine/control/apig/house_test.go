@@ -24,6 +24,7 @@ const (
 	project = "0123456789abcdef0123456789abcdef"
 	base    = "/v2/" + project + "/apigw/instances/" + controltest.Instance
 	other   = "/v2/" + project + "/apigw/instances/" + controltest.OtherInstance
+	sinks   = "/v2/" + project + "/apigw/instances/" + apig.Everywhere
 	absent  = "00000000000000000000000000000000"
 	// partToken is that of a caller who sees one namespace of the registry.
 	partToken = "part-token-0123456789-0123456789-0123456789-0"
@@ -58,10 +59,14 @@ func newPlace(t *testing.T, o controltest.Options) *place {
 	o.Credentials = append(o.Credentials, door.Credential{Name: "part", Role: door.Admin, TokenSHA256: sha(partToken), Namespaces: []string{"library"}})
 	p := &place{House: controltest.New(t, o), seal: newSeal(t, sealKey(1))}
 	p.apis = map[string][]apig.API{
-		controltest.Registry: {{ID: "sink:records", Name: "records", Kind: "sink"}, {ID: "sink:chat", Name: "chat", Kind: "sink"},
-			{ID: "events:prod", Name: "prod", Kind: "events"}},
-		controltest.Other: {{ID: "sink:theirs", Name: "theirs", Kind: "sink"}},
+		// As the daemon has them: sinks are of no registry, events of one.
+		"":                   {{ID: "sink:records", Name: "records", Kind: "sinks"}, {ID: "sink:chat", Name: "chat", Kind: "sinks"}},
+		controltest.Registry: {{ID: "events:prod", Name: "prod", Kind: "events"}},
+		controltest.Other:    {{ID: "hooks:theirs", Name: "theirs", Kind: "hooks"}},
 	}
+	// Hooks are no APIs of the daemon; they are for what needs several in one instance.
+	p.apis[controltest.Registry] = append(p.apis[controltest.Registry],
+		apig.API{ID: "hooks:records", Name: "records", Kind: "hooks"}, apig.API{ID: "hooks:chat", Name: "chat", Kind: "hooks"})
 	p.keys = apig.NewKeys(apig.KeysOptions{Journal: p.Journal, Seal: p.seal})
 	core, logs := observer.New(zap.DebugLevel)
 	p.core, p.logs = core, logs
@@ -140,10 +145,15 @@ func (p *place) send(t *testing.T, r *http.Request) said {
 	return s
 }
 
-// create makes a signature key and returns the answer.
+// create makes a signature key of the instance and returns the answer.
 func (p *place) create(t *testing.T, body string) said {
 	t.Helper()
-	s := p.ask(t, http.MethodPost, base+"/signs", controltest.AdminToken, body)
+	return p.createAt(t, base, body)
+}
+
+func (p *place) createAt(t *testing.T, instance, body string) said {
+	t.Helper()
+	s := p.ask(t, http.MethodPost, instance+"/signs", controltest.AdminToken, body)
 	if s.status != http.StatusCreated {
 		t.Fatalf("%s: %d %s", body, s.status, s.raw)
 	}
@@ -153,11 +163,16 @@ func (p *place) create(t *testing.T, body string) said {
 // bind binds a signature key of the instance to APIs.
 func (p *place) bind(t *testing.T, sign string, apis ...string) said {
 	t.Helper()
+	return p.bindAt(t, base, sign, apis...)
+}
+
+func (p *place) bindAt(t *testing.T, instance, sign string, apis ...string) said {
+	t.Helper()
 	body, err := json.Marshal(map[string]any{"sign_id": sign, "publish_ids": apis})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.ask(t, http.MethodPost, base+"/sign-bindings", controltest.AdminToken, string(body))
+	return p.ask(t, http.MethodPost, instance+"/sign-bindings", controltest.AdminToken, string(body))
 }
 
 // want fails unless an answer is this error of the vendor's.

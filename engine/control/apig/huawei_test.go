@@ -99,7 +99,7 @@ func TestHuaweiLife(t *testing.T) {
 func huaweiBindings(t *testing.T, place *place, admin *huawei.ApigClient, id string) {
 	t.Helper()
 	bound, err := admin.AssociateSignatureKeyV2(&model.AssociateSignatureKeyV2Request{InstanceId: controltest.Instance,
-		Body: &model.SignApiBinding{SignId: id, PublishIds: []string{"sink:records", "events:prod"}}})
+		Body: &model.SignApiBinding{SignId: id, PublishIds: []string{"hooks:records", "events:prod"}}})
 	ok(t, err)
 	if bound.HttpStatusCode != http.StatusCreated || len(*bound.Bindings) != 2 {
 		t.Fatalf("%+v", bound)
@@ -116,10 +116,10 @@ func huaweiBindings(t *testing.T, place *place, admin *huawei.ApigClient, id str
 	}
 	rest, err := admin.ListApisNotBoundWithSignatureKeyV2(&model.ListApisNotBoundWithSignatureKeyV2Request{InstanceId: controltest.Instance, SignId: id})
 	ok(t, err)
-	if rest.Total != 1 || *(*rest.Apis)[0].Id != "sink:chat" || *(*rest.Apis)[0].GroupName != "sink" {
+	if rest.Total != 1 || *(*rest.Apis)[0].Id != "hooks:chat" || *(*rest.Apis)[0].GroupName != "hooks" {
 		t.Errorf("%+v", rest)
 	}
-	signs, err := admin.ListSignatureKeysBindedToApiV2(&model.ListSignatureKeysBindedToApiV2Request{InstanceId: controltest.Instance, ApiId: "sink:records"})
+	signs, err := admin.ListSignatureKeysBindedToApiV2(&model.ListSignatureKeysBindedToApiV2Request{InstanceId: controltest.Instance, ApiId: "hooks:records"})
 	ok(t, err)
 	if signs.Total != 1 || *(*signs.Bindings)[0].SignId != id || *(*signs.Bindings)[0].SignKey != "signkeysignkey2" {
 		t.Errorf("%+v", signs)

@@ -79,8 +79,8 @@ func TestSigner(t *testing.T) {
 	if sign, err := place.keys.Signer(t.Context(), "sink:records"); sign != nil || err != nil {
 		t.Fatalf("without key: %v", err)
 	}
-	made := place.create(t, `{"name":"hooks","sign_key":"signkeysignkey","sign_secret":"sig-secret-0123456789"}`)
-	if s := place.bind(t, made.text("id"), "sink:records"); s.status != 201 {
+	made := place.createAt(t, sinks, `{"name":"hooks","sign_key":"signkeysignkey","sign_secret":"sig-secret-0123456789"}`)
+	if s := place.bindAt(t, sinks, made.text("id"), "sink:records"); s.status != 201 {
 		t.Fatal(s.raw)
 	}
 	sign, err := place.keys.Signer(t.Context(), "sink:records")
@@ -92,7 +92,7 @@ func TestSigner(t *testing.T) {
 	}
 	gate := door.NewGate(15*time.Minute, 10, time.Now)
 	ok(t, gate.SDKHMAC(received(r), []byte(hookBody), door.SDKKey{AccessKey: "signkeysignkey", Secret: []byte("sig-secret-0123456789")}))
-	if s := place.ask(t, http.MethodPut, base+"/signs/"+made.text("id"), controltest.AdminToken, `{"name":"hooks","sign_type":"basic","sign_key":"user-1","sign_secret":"Passw0rd-1"}`); s.status != 200 {
+	if s := place.ask(t, http.MethodPut, sinks+"/signs/"+made.text("id"), controltest.AdminToken, `{"name":"hooks","sign_type":"basic","sign_key":"user-1","sign_secret":"Passw0rd-1"}`); s.status != 200 {
 		t.Fatal(s.raw)
 	}
 	sign, err = place.keys.Signer(t.Context(), "sink:records")
@@ -102,7 +102,7 @@ func TestSigner(t *testing.T) {
 	if name, password, _ := r.BasicAuth(); name != "user-1" || password != "Passw0rd-1" {
 		t.Error(r.Header)
 	}
-	if s := place.ask(t, http.MethodDelete, base+"/signs/"+made.text("id"), controltest.AdminToken, ""); s.status != 204 {
+	if s := place.ask(t, http.MethodDelete, sinks+"/signs/"+made.text("id"), controltest.AdminToken, ""); s.status != 204 {
 		t.Fatal(s.raw)
 	}
 	if sign, err := place.keys.Signer(t.Context(), "sink:records"); sign != nil || err != nil {
@@ -115,7 +115,7 @@ func TestSigner(t *testing.T) {
 func TestNoAlgorithm(t *testing.T) {
 	t.Parallel()
 	place := newPlace(t, quick())
-	for api, body := range map[string]string{"sink:records": `{"name":"public","sign_type":"public_key"}`, "sink:chat": `{"name":"aes","sign_type":"aes","sign_algorithm":"aes-128-cfb"}`} {
+	for api, body := range map[string]string{"hooks:records": `{"name":"public","sign_type":"public_key"}`, "hooks:chat": `{"name":"aes","sign_type":"aes","sign_algorithm":"aes-128-cfb"}`} {
 		if s := place.bind(t, place.create(t, body).text("id"), api); s.status != 201 {
 			t.Fatal(s.raw)
 		}
@@ -228,7 +228,7 @@ func TestAuthenticate(t *testing.T) {
 		check(off.String(), signedHook(t, b.now.Add(off), func(*http.Request) {}), text)
 	}
 	b.check(t, "unsigned payload", signedHook(t, b.now, func(r *http.Request) { r.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD") }), "any", "")
-	if err := b.authenticate(t, "sink:records", good(), hookBody); !errors.Is(err, apig.ErrNotBound) {
+	if err := b.authenticate(t, "hooks:records", good(), hookBody); !errors.Is(err, apig.ErrNotBound) {
 		t.Errorf("at another API: %v", err)
 	}
 

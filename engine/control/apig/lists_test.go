@@ -92,19 +92,19 @@ func TestBindings(t *testing.T) {
 	t.Parallel()
 	place := newPlace(t, quick())
 	one, two := place.create(t, `{"name":"one"}`).text("id"), place.create(t, `{"name":"two"}`).text("id")
-	first := place.bind(t, one, "sink:records", "sink:records")
+	first := place.bind(t, one, "hooks:records", "hooks:records")
 	if first.status != 201 || len(first.items("bindings")) != 1 {
 		t.Fatal(first.raw)
 	}
-	again := place.bind(t, one, "sink:records")
+	again := place.bind(t, one, "hooks:records")
 	if again.status != 201 || again.items("bindings")[0]["id"] != first.items("bindings")[0]["id"] {
 		t.Errorf("again: %s", again.raw)
 	}
-	want(t, "another key", place.bind(t, two, "sink:chat", "sink:records"), 400, "APIG.3309", "The operation has already been performed")
-	want(t, "no such API", place.bind(t, two, "sink:chat", "sink:none"), 404, "APIG.3002", "API sink:none does not exist")
-	want(t, "API of another instance", place.bind(t, two, "sink:theirs"), 404, "APIG.3002", "API sink:theirs does not exist")
-	want(t, "no such key", place.bind(t, absent, "sink:chat"), 404, "APIG.3017", "Signature key "+absent+" does not exist")
-	want(t, "odd key", place.bind(t, "a\x00b", "sink:chat"), 404, "APIG.3017", "Signature key a\x00b does not exist")
+	want(t, "another key", place.bind(t, two, "hooks:chat", "hooks:records"), 400, "APIG.3309", "The operation has already been performed")
+	want(t, "no such API", place.bind(t, two, "hooks:chat", "hooks:none"), 404, "APIG.3002", "API hooks:none does not exist")
+	want(t, "API of another instance", place.bind(t, two, "hooks:theirs"), 404, "APIG.3002", "API hooks:theirs does not exist")
+	want(t, "no such key", place.bind(t, absent, "hooks:chat"), 404, "APIG.3017", "Signature key "+absent+" does not exist")
+	want(t, "odd key", place.bind(t, "a\x00b", "hooks:chat"), 404, "APIG.3017", "Signature key a\x00b does not exist")
 	place.bind(t, two, "events:prod")
 
 	get := func(path string) said {
@@ -116,25 +116,25 @@ func TestBindings(t *testing.T) {
 		return s
 	}
 	for path, apis := range map[string][]string{
-		"binded-apis?sign_id=" + one:                                            {"sink:records"},
-		"binded-apis?sign_id=" + one + "&api_name=ord":                          {"sink:records"},
+		"binded-apis?sign_id=" + one:                                            {"hooks:records"},
+		"binded-apis?sign_id=" + one + "&api_name=ord":                          {"hooks:records"},
 		"binded-apis?sign_id=" + one + "&api_name=chat":                         {},
-		"binded-apis?sign_id=" + one + "&api_id=sink:records":                   {"sink:records"},
-		"binded-apis?sign_id=" + one + "&api_id=sink:chat":                      {},
-		"binded-apis?sign_id=" + one + "&group_id=sink":                         {"sink:records"},
+		"binded-apis?sign_id=" + one + "&api_id=hooks:records":                  {"hooks:records"},
+		"binded-apis?sign_id=" + one + "&api_id=hooks:chat":                     {},
+		"binded-apis?sign_id=" + one + "&group_id=hooks":                        {"hooks:records"},
 		"binded-apis?sign_id=" + one + "&group_id=events":                       {},
 		"binded-apis?sign_id=" + one + "&env_id=other":                          {},
-		"binded-apis?sign_id=" + one + "&env_id=DEFAULT_ENVIRONMENT_RELEASE_ID": {"sink:records"},
+		"binded-apis?sign_id=" + one + "&env_id=DEFAULT_ENVIRONMENT_RELEASE_ID": {"hooks:records"},
 		"binded-apis?sign_id=" + one + "&tags=a":                                {},
-		"binded-apis?sign_id=" + one + "&tags=%23no_tags%23":                    {"sink:records"},
+		"binded-apis?sign_id=" + one + "&tags=%23no_tags%23":                    {"hooks:records"},
 		"binded-apis?sign_id=" + one + "&offset=1":                              {},
-		"binded-signs?api_id=sink:records":                                      {"sink:records"},
-		"binded-signs?api_id=sink:records&sign_id=" + one:                       {"sink:records"},
-		"binded-signs?api_id=sink:records&sign_id=" + two:                       {},
-		"binded-signs?api_id=sink:records&sign_name=on":                         {"sink:records"},
-		"binded-signs?api_id=sink:records&sign_name=tw":                         {},
-		"binded-signs?api_id=sink:records&env_id=other":                         {},
-		"binded-signs?api_id=sink:chat":                                         {},
+		"binded-signs?api_id=hooks:records":                                     {"hooks:records"},
+		"binded-signs?api_id=hooks:records&sign_id=" + one:                      {"hooks:records"},
+		"binded-signs?api_id=hooks:records&sign_id=" + two:                      {},
+		"binded-signs?api_id=hooks:records&sign_name=on":                        {"hooks:records"},
+		"binded-signs?api_id=hooks:records&sign_name=tw":                        {},
+		"binded-signs?api_id=hooks:records&env_id=other":                        {},
+		"binded-signs?api_id=hooks:chat":                                        {},
 	} {
 		s := get(path)
 		if got := values(s.items("bindings"), "api_id"); !slices.Equal(got, apis) || s.body["total"] != s.body["size"] && !strings.Contains(path, "offset") {
@@ -145,9 +145,9 @@ func TestBindings(t *testing.T) {
 		}
 	}
 	for path, names := range map[string]map[string]string{
-		"unbinded-apis?sign_id=" + one:                   {"sink:chat": "", "events:prod": "two"},
-		"unbinded-apis?sign_id=" + two:                   {"sink:chat": "", "sink:records": "one"},
-		"unbinded-apis?sign_id=" + two + "&api_name=cha": {"sink:chat": ""},
+		"unbinded-apis?sign_id=" + one:                   {"hooks:chat": "", "events:prod": "two"},
+		"unbinded-apis?sign_id=" + two:                   {"hooks:chat": "", "hooks:records": "one"},
+		"unbinded-apis?sign_id=" + two + "&api_name=cha": {"hooks:chat": ""},
 	} {
 		s := get(path)
 		for _, item := range s.items("apis") {
@@ -171,8 +171,8 @@ func bindingRefusals(t *testing.T, place *place, one string) {
 		"binded-signs":                              {"400", "APIG.2001", "The request parameters must be specified,parameterName:api_id" + docs},
 		"binded-apis?sign_id=" + absent:             {"404", "APIG.3017", "Signature key " + absent + " does not exist"},
 		"unbinded-apis?sign_id=" + absent:           {"404", "APIG.3017", "Signature key " + absent + " does not exist"},
-		"binded-signs?api_id=sink:none":             {"404", "APIG.3002", "API sink:none does not exist"},
-		"binded-signs?api_id=sink:theirs":           {"404", "APIG.3002", "API sink:theirs does not exist"},
+		"binded-signs?api_id=hooks:none":            {"404", "APIG.3002", "API hooks:none does not exist"},
+		"binded-signs?api_id=hooks:theirs":          {"404", "APIG.3002", "API hooks:theirs does not exist"},
 		"binded-signs?api_id=a&api_id=b":            {"400", "APIG.2012", "Invalid parameter value,parameterName:api_id" + docs},
 		"unbinded-apis?sign_id=" + one + "&limit=x": {"400", "APIG.2012", "Invalid parameter value,parameterName:limit" + docs},
 	} {
@@ -184,14 +184,14 @@ func bindingRefusals(t *testing.T, place *place, one string) {
 	post := func(body string) said {
 		return place.ask(t, http.MethodPost, base+"/sign-bindings", controltest.AdminToken, body)
 	}
-	many := `"` + strings.Join(slices.Repeat([]string{"sink:chat"}, 101), `","`) + `"`
-	for body, field := range map[string]string{`{"sign_id":"` + one + `","publish_ids":"sink:chat"}`: "publish_ids", `{"sign_id":"` + one + `","publish_ids":[1]}`: "publish_ids",
-		`{"sign_id":"` + one + `","publish_ids":["sink:chat",""]}`: "publish_ids", `{"sign_id":"` + one + `","publish_ids":[` + many + `]}`: "publish_ids",
-		`{"sign_id":1,"publish_ids":["sink:chat"]}`: "sign_id"} {
+	many := `"` + strings.Join(slices.Repeat([]string{"hooks:chat"}, 101), `","`) + `"`
+	for body, field := range map[string]string{`{"sign_id":"` + one + `","publish_ids":"hooks:chat"}`: "publish_ids", `{"sign_id":"` + one + `","publish_ids":[1]}`: "publish_ids",
+		`{"sign_id":"` + one + `","publish_ids":["hooks:chat",""]}`: "publish_ids", `{"sign_id":"` + one + `","publish_ids":[` + many + `]}`: "publish_ids",
+		`{"sign_id":1,"publish_ids":["hooks:chat"]}`: "sign_id"} {
 		want(t, body, post(body), 400, "APIG.2011", "Invalid parameter value,parameterName:"+field+docs)
 	}
 	for body, field := range map[string]string{`{"sign_id":"` + one + `"}`: "publish_ids", `{"sign_id":"` + one + `","publish_ids":[]}`: "publish_ids",
-		`{"sign_id":"` + one + `","publish_ids":null}`: "publish_ids", `{"publish_ids":["sink:chat"]}`: "sign_id"} {
+		`{"sign_id":"` + one + `","publish_ids":null}`: "publish_ids", `{"publish_ids":["hooks:chat"]}`: "sign_id"} {
 		want(t, body, post(body), 400, "APIG.2001", "The request parameters must be specified,parameterName:"+field+docs)
 	}
 }
@@ -202,19 +202,19 @@ func TestAPIGone(t *testing.T) {
 	t.Parallel()
 	place := newPlace(t, quick())
 	id := place.create(t, `{"name":"demo","sign_key":"signkeysignkey","sign_secret":"sig-secret-0123456789"}`).text("id")
-	place.bind(t, id, "sink:chat")
-	place.setAPIs(controltest.Registry, apig.API{ID: "sink:records", Name: "records", Kind: "sink"})
-	for _, path := range []string{"binded-apis?sign_id=" + id, "binded-signs?api_id=sink:chat"} {
+	place.bind(t, id, "hooks:chat")
+	place.setAPIs(controltest.Registry, apig.API{ID: "hooks:records", Name: "records", Kind: "hooks"})
+	for _, path := range []string{"binded-apis?sign_id=" + id, "binded-signs?api_id=hooks:chat"} {
 		s := place.ask(t, http.MethodGet, base+"/sign-bindings/"+path, controltest.ViewerToken, "")
-		if list := s.items("bindings"); len(list) != 1 || list[0]["api_name"] != "sink:chat" || list[0]["group_name"] != "sink" {
+		if list := s.items("bindings"); len(list) != 1 || list[0]["api_name"] != "hooks:chat" || list[0]["group_name"] != "hooks" {
 			t.Errorf("%s: %s", path, s.raw)
 		}
 	}
-	want(t, "bind", place.bind(t, id, "sink:chat"), 404, "APIG.3002", "API sink:chat does not exist")
-	place.wantSecret(t, "sink:chat", "signkeysignkey", "sig-secret-0123456789")
+	want(t, "bind", place.bind(t, id, "hooks:chat"), 404, "APIG.3002", "API hooks:chat does not exist")
+	place.wantSecret(t, "hooks:chat", "signkeysignkey", "sig-secret-0123456789")
 	s := place.ask(t, http.MethodGet, base+"/sign-bindings/binded-apis?sign_id="+id, controltest.ViewerToken, "")
 	if d := place.ask(t, http.MethodDelete, base+"/sign-bindings/"+s.items("bindings")[0]["id"].(string), controltest.AdminToken, ""); d.status != 204 || d.raw != "" {
 		t.Errorf("%d %s", d.status, d.raw)
 	}
-	want(t, "list", place.ask(t, http.MethodGet, base+"/sign-bindings/binded-signs?api_id=sink:chat", controltest.ViewerToken, ""), 404, "APIG.3002", "API sink:chat does not exist")
+	want(t, "list", place.ask(t, http.MethodGet, base+"/sign-bindings/binded-signs?api_id=hooks:chat", controltest.ViewerToken, ""), 404, "APIG.3002", "API hooks:chat does not exist")
 }

@@ -7,6 +7,7 @@ import (
 	golangsdk "github.com/opentelekomcloud/gophertelekomcloud"
 	"github.com/opentelekomcloud/gophertelekomcloud/openstack/apigw/v2/key"
 
+	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 )
 
@@ -19,7 +20,8 @@ func otcClient(url, accessKey, secret, token string) *golangsdk.ServiceClient {
 	return &golangsdk.ServiceClient{ProviderClient: provider, Endpoint: url + "/v2/" + project + "/"}
 }
 
-// TestOTCLife: a signature key's whole life through Open Telekom Cloud's SDK.
+// TestOTCLife: the whole life of a signature key of sinks through Open Telekom Cloud's
+// SDK.
 func TestOTCLife(t *testing.T) {
 	t.Parallel()
 	for name, client := range map[string]func(url string) *golangsdk.ServiceClient{
@@ -32,8 +34,8 @@ func TestOTCLife(t *testing.T) {
 			t.Parallel()
 			place := newPlace(t, controltest.Options{})
 			otcLife(t, client(place.url))
-			if n := len(place.stored(t)); n != 0 {
-				t.Errorf("%d keys are left", n)
+			if left, err := place.Journal.SignatureKeys(t.Context(), ""); err != nil || len(left) != 0 {
+				t.Errorf("keys are left: %+v, %v", left, err)
 			}
 		})
 	}
@@ -41,44 +43,44 @@ func TestOTCLife(t *testing.T) {
 
 func otcLife(t *testing.T, c *golangsdk.ServiceClient) {
 	t.Helper()
-	created, err := key.Create(c, key.CreateOpts{GatewayID: controltest.Instance, Name: "otc_hmac", SignType: "hmac", SignKey: "signkeysignkey", SignSecret: "sig-secret-0123456789"})
+	created, err := key.Create(c, key.CreateOpts{GatewayID: apig.Everywhere, Name: "otc_hmac", SignType: "hmac", SignKey: "signkeysignkey", SignSecret: "sig-secret-0123456789"})
 	ok(t, err)
 	if created.SignSecret != "sig-secret-0123456789" || created.SignType != "hmac" || len(created.ID) != 32 || created.SignAlgorithm != "" {
 		t.Errorf("%+v", created)
 	}
-	list, err := key.List(c, key.ListOpts{GatewayID: controltest.Instance, SignatureName: "otc_hmac", PreciseSearch: "name"})
+	list, err := key.List(c, key.ListOpts{GatewayID: apig.Everywhere, SignatureName: "otc_hmac", PreciseSearch: "name"})
 	ok(t, err)
 	if len(list) != 1 || list[0].ID != created.ID || list[0].SignSecret != "************" {
 		t.Errorf("%+v", list)
 	}
-	updated, err := key.Update(c, key.UpdateOpts{GatewayID: controltest.Instance, SignID: created.ID, Name: "otc_hmac2", SignType: "hmac", SignKey: "signkeysignkey2", SignSecret: "sig-secret-9876543210"})
+	updated, err := key.Update(c, key.UpdateOpts{GatewayID: apig.Everywhere, SignID: created.ID, Name: "otc_hmac2", SignType: "hmac", SignKey: "signkeysignkey2", SignSecret: "sig-secret-9876543210"})
 	ok(t, err)
 	if updated.Name != "otc_hmac2" || updated.SignSecret != "sig-secret-9876543210" || updated.CreateTime != created.CreateTime {
 		t.Errorf("%+v", updated)
 	}
-	bound, err := key.BindKey(c, key.BindOpts{GatewayID: controltest.Instance, SignID: created.ID, PublishIds: []string{"sink:records"}})
+	bound, err := key.BindKey(c, key.BindOpts{GatewayID: apig.Everywhere, SignID: created.ID, PublishIds: []string{"sink:records"}})
 	ok(t, err)
 	if len(bound) != 1 || bound[0].ApiID != "sink:records" || bound[0].SignName != "otc_hmac2" || bound[0].SignSecret != "************" || bound[0].ApiType != 2 {
 		t.Fatalf("%+v", bound)
 	}
-	apis, err := key.ListAPIBoundKeys(c, key.ListBoundOpts{GatewayID: controltest.Instance, SignID: created.ID})
+	apis, err := key.ListAPIBoundKeys(c, key.ListBoundOpts{GatewayID: apig.Everywhere, SignID: created.ID})
 	ok(t, err)
 	if len(apis) != 1 || apis[0].ApiName != "records" || apis[0].SignSecret != "" {
 		t.Errorf("%+v", apis)
 	}
-	rest, err := key.ListUnboundKeys(c, key.ListUnbindOpts{GatewayID: controltest.Instance, SignID: created.ID})
+	rest, err := key.ListUnboundKeys(c, key.ListUnbindOpts{GatewayID: apig.Everywhere, SignID: created.ID})
 	ok(t, err)
-	if len(rest) != 2 || rest[0].ID != "sink:chat" || rest[0].RunEnvName != "RELEASE" {
+	if len(rest) != 1 || rest[0].ID != "sink:chat" || rest[0].RunEnvName != "RELEASE" {
 		t.Errorf("%+v", rest)
 	}
-	signs, err := key.ListBoundKeys(c, key.ListBindingOpts{GatewayID: controltest.Instance, ApiID: "sink:records"})
+	signs, err := key.ListBoundKeys(c, key.ListBindingOpts{GatewayID: apig.Everywhere, ApiID: "sink:records"})
 	ok(t, err)
 	if len(signs) != 1 || signs[0].SignID != created.ID || signs[0].SignSecret != "************" {
 		t.Errorf("%+v", signs)
 	}
-	ok(t, key.UnbindKey(c, controltest.Instance, bound[0].ID))
-	ok(t, key.Delete(c, controltest.Instance, created.ID))
-	if _, err := key.Update(c, key.UpdateOpts{GatewayID: controltest.Instance, SignID: created.ID, Name: "gone"}); !errors.As(err, new(golangsdk.ErrDefault404)) {
+	ok(t, key.UnbindKey(c, apig.Everywhere, bound[0].ID))
+	ok(t, key.Delete(c, apig.Everywhere, created.ID))
+	if _, err := key.Update(c, key.UpdateOpts{GatewayID: apig.Everywhere, SignID: created.ID, Name: "gone"}); !errors.As(err, new(golangsdk.ErrDefault404)) {
 		t.Errorf("update of a deleted key: %v", err)
 	}
 }

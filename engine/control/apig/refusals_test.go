@@ -22,9 +22,9 @@ import (
 func everything(id string) [][3]string {
 	return [][3]string{
 		{"POST", "/signs", `{"name":"demo"}`}, {"GET", "/signs", ""}, {"PUT", "/signs/" + id, `{"name":"demo"}`}, {"DELETE", "/signs/" + id, ""},
-		{"POST", "/sign-bindings", `{"sign_id":"` + id + `","publish_ids":["sink:chat"]}`}, {"DELETE", "/sign-bindings/" + id, ""},
+		{"POST", "/sign-bindings", `{"sign_id":"` + id + `","publish_ids":["hooks:chat"]}`}, {"DELETE", "/sign-bindings/" + id, ""},
 		{"GET", "/sign-bindings/binded-apis?sign_id=" + id, ""}, {"GET", "/sign-bindings/unbinded-apis?sign_id=" + id, ""},
-		{"GET", "/sign-bindings/binded-signs?api_id=sink:records", ""},
+		{"GET", "/sign-bindings/binded-signs?api_id=hooks:records", ""},
 	}
 }
 
@@ -57,7 +57,7 @@ func TestWhoMay(t *testing.T) {
 	if theirs.status != 200 || len(theirs.items("signs")) != 0 {
 		t.Errorf("%d %s", theirs.status, theirs.raw)
 	}
-	for _, op := range [][3]string{{"PUT", "/signs/" + id, `{"name":"demo"}`}, {"DELETE", "/signs/" + id, ""}, {"POST", "/sign-bindings", `{"sign_id":"` + id + `","publish_ids":["sink:theirs"]}`}} {
+	for _, op := range [][3]string{{"PUT", "/signs/" + id, `{"name":"demo"}`}, {"DELETE", "/signs/" + id, ""}, {"POST", "/sign-bindings", `{"sign_id":"` + id + `","publish_ids":["hooks:theirs"]}`}} {
 		want(t, op[0]+op[1], place.ask(t, op[0], other+op[1], controltest.StrangerToken, op[2]), 404, "APIG.3017", "Signature key "+id+" does not exist")
 	}
 	if s := place.ask(t, http.MethodGet, "/v2/x/apigw/instances/"+controltest.Registry+"/signs", controltest.ViewerToken, ""); s.status != 200 || len(s.items("signs")) != 1 {
@@ -183,7 +183,7 @@ func TestAudit(t *testing.T) {
 	place.ask(t, http.MethodPost, base+"/signs", controltest.AdminToken, `{"name":"demo","sign_secret":"`+secret+`"}`)
 	place.ask(t, http.MethodPost, base+"/signs", controltest.AdminToken, `{"name":"bad","sign_secret":"`+secret+`*"}`)
 	place.ask(t, http.MethodPut, base+"/signs/"+id, controltest.AdminToken, `{"name":"demo","sign_secret":"`+secret2+`"}`)
-	bound := place.bind(t, id, "sink:records", "sink:chat")
+	bound := place.bind(t, id, "hooks:records", "hooks:chat")
 	binding := bound.items("bindings")[0]["id"].(string)
 	place.ask(t, http.MethodDelete, base+"/sign-bindings/"+binding, controltest.AdminToken, "")
 	place.ask(t, http.MethodDelete, base+"/signs/"+id, controltest.AdminToken, "")
@@ -198,7 +198,7 @@ func TestAudit(t *testing.T) {
 	}
 	wanted := []string{"CreateSignatureKeyV2 prod/signs/demo: done", "CreateSignatureKeyV2 prod/signs/aes: done",
 		"CreateSignatureKeyV2 prod/signs/demo: not done", "UpdateSignatureKeyV2 prod/signs/" + id + ": done",
-		"AssociateSignatureKeyV2 prod/signs/" + id + " with sink:chat, sink:records: done", "DisassociateSignatureKeyV2 prod/sign-bindings/" + binding + ": done",
+		"AssociateSignatureKeyV2 prod/signs/" + id + " with hooks:chat, hooks:records: done", "DisassociateSignatureKeyV2 prod/sign-bindings/" + binding + ": done",
 		"DeleteSignatureKeyV2 prod/signs/" + id + ": done"}
 	if strings.Join(got, "\n") != strings.Join(wanted, "\n") {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(wanted, "\n"))
@@ -281,7 +281,7 @@ func TestAtOnce(t *testing.T) {
 		t.Errorf("created: %v", got)
 	}
 	one, two := place.stored(t)[0].ID, place.create(t, `{"name":"two"}`).text("id")
-	got = statuses(6, func(i int) said { return place.bind(t, []string{one, two}[i%2], "sink:records") })
+	got = statuses(6, func(i int) said { return place.bind(t, []string{one, two}[i%2], "hooks:records") })
 	if got[201] != 3 || got[400] != 3 {
 		t.Errorf("bound: %v", got)
 	}

@@ -91,7 +91,7 @@ func TestUpdate(t *testing.T) {
 	first := place.create(t, `{"name":"first","sign_key":"signkeysignkey","sign_secret":"sig-secret-0123456789"}`)
 	place.create(t, `{"name":"second"}`)
 	id := first.text("id")
-	place.bind(t, id, "sink:records")
+	place.bind(t, id, "hooks:records")
 	want(t, "a name that is taken", put(id, `{"name":"second"}`), 400, "APIG.3207", "The signature key name already exists")
 	want(t, "bad secret", put(id, `{"name":"first","sign_secret":"short"}`), 400, "APIG.2011", "Invalid parameter value,parameterName:sign_secret"+docs)
 	want(t, "no name", put(id, `{}`), 400, "APIG.2001", "The request parameters must be specified,parameterName:name"+docs)
@@ -102,17 +102,17 @@ func TestUpdate(t *testing.T) {
 	if s.status != 200 || s.text("name") != "renamed" || s.text("sign_secret") != "************" || s.text("create_time") != first.text("create_time") {
 		t.Errorf("%d %s", s.status, s.raw)
 	}
-	place.wantSecret(t, "sink:records", "signkeysignkey", "sig-secret-0123456789")
+	place.wantSecret(t, "hooks:records", "signkeysignkey", "sig-secret-0123456789")
 	s = put(id, `{"name":"renamed"}`)
 	if s.status != 200 || s.text("sign_key") == "signkeysignkey" || len(s.text("sign_secret")) != 32 {
 		t.Errorf("%d %s", s.status, s.raw)
 	}
-	place.wantSecret(t, "sink:records", s.text("sign_key"), s.text("sign_secret"))
+	place.wantSecret(t, "hooks:records", s.text("sign_key"), s.text("sign_secret"))
 	s = put(id, `{"name":"renamed","sign_key":"************","sign_secret":"sig-secret-9876543210"}`)
 	if s.status != 200 || s.text("sign_secret") != "sig-secret-9876543210" {
 		t.Errorf("%d %s", s.status, s.raw)
 	}
-	place.wantSecret(t, "sink:records", s.text("sign_key"), "sig-secret-9876543210")
+	place.wantSecret(t, "hooks:records", s.text("sign_key"), "sig-secret-9876543210")
 }
 
 // TestUpdateAES: the key of AES is a secret, which another type neither keeps nor

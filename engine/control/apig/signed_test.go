@@ -50,7 +50,7 @@ func TestKeysReseal(t *testing.T) {
 	t.Parallel()
 	place := newPlace(t, quick())
 	id := place.create(t, `{"name":"demo","sign_key":"signkeysignkey","sign_secret":"sig-secret-0123456789"}`).text("id")
-	place.bind(t, id, "sink:records")
+	place.bind(t, id, "hooks:records")
 	keys := func(current byte, older ...byte) *apig.Keys {
 		var all [][]byte
 		for _, n := range older {
@@ -58,7 +58,7 @@ func TestKeysReseal(t *testing.T) {
 		}
 		return apig.NewKeys(apig.KeysOptions{Journal: place.Journal, Seal: newSeal(t, sealKey(current), all...)})
 	}
-	if _, err := keys(2).Signer(t.Context(), "sink:records"); err == nil || strings.Contains(err.Error(), "sig-secret") {
+	if _, err := keys(2).Signer(t.Context(), "hooks:records"); err == nil || strings.Contains(err.Error(), "sig-secret") {
 		t.Fatalf("with another sealing key: %v", err)
 	}
 	if n, err := keys(2).Reseal(t.Context()); err == nil {
@@ -70,7 +70,7 @@ func TestKeysReseal(t *testing.T) {
 		}
 	}
 	place.keys = keys(2)
-	place.wantSecret(t, "sink:records", "signkeysignkey", "sig-secret-0123456789")
+	place.wantSecret(t, "hooks:records", "signkeysignkey", "sig-secret-0123456789")
 	if bytes.Contains([]byte(place.stored(t)[0].Sealed), []byte("sig-secret")) {
 		t.Error("stored in clear")
 	}

@@ -24,13 +24,15 @@ type estate struct {
 	*controltest.House
 	t   *testing.T
 	url string
+	// signed is the time of the last request that was made by hand.
+	signed time.Time
 }
 
 // one is of the instance that the callers see, with one image.
 func newEstate(t *testing.T, o controltest.Options) *estate {
 	t.Helper()
 	o.Rights.PerSecond, o.Rights.Burst = 1000, 1000
-	e := &estate{House: controltest.New(t, o), t: t}
+	e := &estate{House: controltest.New(t, o), t: t, signed: time.Now()}
 	e.url = e.Serve(t, tcr.New(tcr.Options{Engine: e.Engine, Door: e.Door, Rights: e.Rights, Log: zaptest.NewLogger(t)}))
 	return e
 }

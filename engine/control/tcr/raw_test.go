@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,25 +32,26 @@ func hexOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-var seconds atomic.Int64
-
 // raw makes a request as Tencent documents it, of the admin's. Each has a second of
 // its own.
-func raw(t *testing.T, host, action, body string) *http.Request {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+host+"/", strings.NewReader(body))
+func (e *estate) raw(action, body string) *http.Request {
+	e.t.Helper()
+	r, err := http.NewRequestWithContext(e.t.Context(), http.MethodPost, e.url+"/", strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-TC-Action", action)
 	r.Header.Set("X-TC-Version", "2019-09-24")
-	signAgain(r, body)
+	e.sign(r, body)
 	return r
 }
 
-func signAgain(r *http.Request, body string) {
-	at := time.Now().Add(-time.Duration(seconds.Add(1)%200) * time.Second).UTC()
+// sign signs a request at the next second, whatever the clock says: no test makes so
+// many that one is too early.
+func (e *estate) sign(r *http.Request, body string) {
+	e.signed = e.signed.Add(time.Second)
+	at := e.signed.UTC()
 	date, stamp := at.Format(time.DateOnly), fmt.Sprint(at.Unix())
 	canonical := r.Method + "\n/\n" + r.URL.RawQuery + "\ncontent-type:" + r.Header.Get("Content-Type") + "\nhost:" + r.URL.Host +
 		"\n\ncontent-type;host\n" + hexOf([]byte(body))
@@ -82,7 +82,6 @@ func sends(t *testing.T, r *http.Request) string {
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, controltest.Options{})
-	host := strings.TrimPrefix(e.url, "http://")
 	good := `"RegistryId":"` + controltest.Instance + `"`
 	for body, code := range map[string]string{
 		`{` + good + `}`:                        "",
@@ -111,7 +110,7 @@ func TestBodies(t *testing.T) {
 		"{\"RegistryId\":\"\xff\"}":                     "InvalidParameter",
 		`{"registryid":"` + controltest.Instance + `"}`: "MissingParameter",
 	} {
-		if got := sends(t, raw(t, host, "DescribeNamespaces", body)); got != code {
+		if got := sends(t, e.raw("DescribeNamespaces", body)); got != code {
 			t.Errorf("%.100s: %q, want %q", body, got, code)
 		}
 	}
@@ -132,7 +131,7 @@ func TestRequests(t *testing.T) {
 		"good": {func(*http.Request) {}, ""},
 		"a charset": {func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/json; charset=utf-8")
-			signAgain(r, body)
+			e.sign(r, body)
 		}, ""},
 		"unsigned":        {func(r *http.Request) { r.Header.Del("Authorization") }, unauthorized},
 		"a token":         {func(r *http.Request) { r.Header.Set("X-TC-Token", "x") }, "AuthFailure.TokenFailure"},
@@ -148,13 +147,13 @@ func TestRequests(t *testing.T) {
 		"two signatures":  {func(r *http.Request) { r.Header.Add("Authorization", r.Header.Get("Authorization")) }, unauthorized},
 		"a form": {func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			signAgain(r, body)
+			e.sign(r, body)
 		}, "InvalidParameter"},
 		"two bodies": {func(r *http.Request) {
 			r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-			signAgain(r, body)
+			e.sign(r, body)
 		}, "InvalidParameter"},
-		"a query":          {func(r *http.Request) { r.URL.RawQuery = "Action=DeleteSignaturePolicy"; signAgain(r, body) }, unauthorized},
+		"a query":          {func(r *http.Request) { r.URL.RawQuery = "Action=DeleteSignaturePolicy"; e.sign(r, body) }, unauthorized},
 		"a path":           {func(r *http.Request) { r.URL.Path = "/v2" }, unauthorized},
 		"a path of dots":   {func(r *http.Request) { r.URL.Path = "/a/.." }, unauthorized},
 		"two slashes":      {func(r *http.Request) { r.URL.Path = "//" }, unauthorized},
@@ -170,7 +169,7 @@ func TestRequests(t *testing.T) {
 		}, "RequestSizeLimitExceeded"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			r := raw(t, host, "DescribeNamespaces", body)
+			r := e.raw("DescribeNamespaces", body)
 			c.change(r)
 			if got := sends(t, r); got != c.code {
 				t.Errorf("%q, want %q", got, c.code)
@@ -262,13 +261,12 @@ func TestReplays(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, controltest.Options{})
 	e.push("library/app:v1")
-	host := strings.TrimPrefix(e.url, "http://")
 	create, remove := text(t, library()), text(t, inLibrary())
 	sign := text(t, app("v1"))
-	makes := raw(t, host, "CreateSignaturePolicy", create)
+	makes := e.raw("CreateSignaturePolicy", create)
 	expect(t, "create", makes, "")
 	expect(t, "create again", again(makes, create), "")
-	removes := raw(t, host, "DeleteSignaturePolicy", remove)
+	removes := e.raw("DeleteSignaturePolicy", remove)
 	expect(t, "delete", removes, "")
 	expect(t, "delete again", again(removes, remove), "")
 	expect(t, "create again, after it was deleted", again(makes, create), replayed)
@@ -276,14 +274,14 @@ func TestReplays(t *testing.T) {
 		t.Errorf("a replay made %v", got)
 	}
 	other := text(t, library().with(params{"Name": "another"}))
-	expect(t, "another", raw(t, host, "CreateSignaturePolicy", other), "")
+	expect(t, "another", e.raw("CreateSignaturePolicy", other), "")
 	expect(t, "create again, after another", again(makes, create), replayed)
 	expect(t, "delete again, after another", again(removes, remove), replayed)
 	if got := e.viewer().policies(); !strings.Contains(got["library"], "another") {
 		t.Errorf("a replay left %v", got)
 	}
 
-	signs := raw(t, host, "CreateSignature", sign)
+	signs := e.raw("CreateSignature", sign)
 	expect(t, "sign", signs, "")
 	e.viewer().signed("v1")
 	expect(t, "sign again", again(signs, sign), "")
@@ -304,9 +302,9 @@ func TestReadIsNoChange(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t, controltest.Options{})
 	e.push("library/app:v1")
-	host, remove, sign := strings.TrimPrefix(e.url, "http://"), text(t, inLibrary()), text(t, app("v1"))
-	expect(t, "create", raw(t, host, "CreateSignaturePolicy", text(t, library())), "")
-	reads := raw(t, host, "DescribeNamespaces", remove)
+	remove, sign := text(t, inLibrary()), text(t, app("v1"))
+	expect(t, "create", e.raw("CreateSignaturePolicy", text(t, library())), "")
+	reads := e.raw("DescribeNamespaces", remove)
 	expect(t, "read", reads, "")
 	expect(t, "read again", again(reads, remove), "")
 	deletes := again(reads, remove)
@@ -315,7 +313,7 @@ func TestReadIsNoChange(t *testing.T) {
 	if got := e.viewer().policies(); len(got) != 1 {
 		t.Errorf("a read deleted, left is %v", got)
 	}
-	signs := raw(t, host, "CreateSignature", sign)
+	signs := e.raw("CreateSignature", sign)
 	expect(t, "sign", signs, "")
 	looks := again(signs, sign)
 	looks.Header.Set("X-TC-Action", "DescribeImages")
