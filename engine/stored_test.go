@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -90,6 +91,11 @@ func TestStoredPolicyRefused(t *testing.T) {
 		"pattern":  {func(p *policy.Policy) { p.Scope[0].Tags = matches("[") }, "scope[0].tags.matches[0]"},
 		"two":      {func(p *policy.Policy) { p.Scope[0].Tags, p.Index = matches("["), "all" }, "index"},
 		"drift":    {func(p *policy.Policy) { p.Name = "drift/x" }, "name"},
+		"large": {func(p *policy.Policy) {
+			for i := range 2000 {
+				p.Scope[0].Tags.Matches = append(p.Scope[0].Tags.Matches, fmt.Sprintf("v%d.*", i))
+			}
+		}, "bytes as JSON"},
 		"witness": {func(p *policy.Policy) {
 			p.Formats = []policy.Format{policy.FormatBundle}
 			p.Timestamp = policy.Timestamps{{URL: "http://tsa.example", CA: "/etc/passwd"}}

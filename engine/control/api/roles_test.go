@@ -270,3 +270,42 @@ func TestKeysOfTenants(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }
+
+// TestDomainsOfTenants: a tenant's policies sign under no name but the registry's, or one
+// that the configuration has for it.
+func TestDomainsOfTenants(t *testing.T) {
+	ours := covering("of the file", controltest.Registry, "library")
+	ours.Domain = "registry.example.com"
+	s := open(t, controltest.Options{Policies: []policy.Policy{ours}})
+	for i, c := range []struct {
+		token, domain string
+		status        int
+	}{
+		{tenant, "", http.StatusCreated}, {tenant, "registry.example.com", http.StatusCreated}, {tenant, s.Server.Host, http.StatusCreated},
+		{tenant, "other.example.com", http.StatusUnprocessableEntity}, {controltest.AdminToken, "other.example.com", http.StatusCreated},
+	} {
+		p := covering(fmt.Sprint("p", i), controltest.Registry, "team")
+		p.Domain = c.domain
+		if a := s.send(t, request{method: http.MethodPost, path: "/policies", token: c.token, body: text(t, p)}); a.status != c.status {
+			t.Errorf("%q: %d %s, want %d", c.domain, a.status, a.body, c.status)
+		}
+	}
+}
+
+// TestEnableNeedsTheKey: a tenant enables nothing that signs with a key that it may not
+// use; it may disable it.
+func TestEnableNeedsTheKey(t *testing.T) {
+	s := open(t, controltest.Options{})
+	p, off := covering("theirs", controltest.Registry, "team"), false
+	p.Key, p.Enabled = controltest.RSAKey, &off
+	if a := s.send(t, request{method: http.MethodPost, path: "/policies", body: text(t, p)}); a.status != http.StatusCreated {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	refused(t, s.send(t, request{method: http.MethodPost, path: "/policies/theirs/enable", token: tenant}), http.StatusUnprocessableEntity)
+	if a := s.send(t, request{method: http.MethodPost, path: "/policies/theirs/enable"}); a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if a := s.send(t, request{method: http.MethodPost, path: "/policies/theirs/disable", token: tenant}); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
