@@ -72,7 +72,7 @@ func (j *Journal) ImageSignatures(ctx context.Context, f ImageSignatureFilter) (
 func (f *ImageSignatureFilter) where() where {
 	var w where
 	w.in("registry", f.Registries)
-	w.within("repository", f.Namespaces)
+	w.within(f.Namespaces)
 	if f.Prefix {
 		w.prefix("repository", f.Repository)
 	} else {

@@ -48,9 +48,9 @@ type StoredPolicy struct {
 }
 
 var (
-	// ErrExists: a policy has this name or label already.
+	// ErrExists is for a name or label that a policy has already.
 	ErrExists = errors.New("exists already")
-	// ErrRevision: the policy was changed since it was read.
+	// ErrRevision is for a policy that was changed since it was read.
 	ErrRevision = errors.New("was changed meanwhile")
 )
 

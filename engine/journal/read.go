@@ -133,7 +133,7 @@ func (j *Journal) Records(ctx context.Context, f RecordFilter) ([]Record, error)
 	w.equal("repository", f.Repository)
 	w.equal("policy", f.Policy)
 	w.in("registry", f.View.Registries)
-	w.within("repository", f.View.Namespaces)
+	w.within(f.View.Namespaces)
 	w.cursor("id <", f.After)
 	rs, err := collect(ctx, j.store.reader(), scanRecord, selectRecord+w.sql()+` ORDER BY id DESC `+limit(f.Limit), w.args...)
 	if err != nil {

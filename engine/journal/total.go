@@ -59,7 +59,7 @@ func (f TaskFilter) where() where {
 	var w where
 	w.add("execution_id =", f.ExecutionID)
 	w.equal("status", string(f.Status))
-	w.within("repository", f.View.Namespaces)
+	w.within(f.View.Namespaces)
 	w.cursor("id >", f.After)
 	return w
 }
@@ -70,7 +70,7 @@ func (f SubtaskFilter) where() where {
 	w.equalID("task_id", f.TaskID)
 	w.equal("status", string(f.Status))
 	w.equal("reason", f.Reason)
-	w.within("repository", f.View.Namespaces)
+	w.within(f.View.Namespaces)
 	w.cursor("id >", f.After)
 	return w
 }

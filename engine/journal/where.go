@@ -73,11 +73,10 @@ func (w *where) arg(v any) string {
 	return "$" + strconv.Itoa(len(w.args))
 }
 
-// within adds that the column names a repository of one of the namespaces, if there
-// are any.
-func (w *where) within(column string, namespaces []string) {
+// within adds that the repository is of one of the namespaces, if there are any.
+func (w *where) within(namespaces []string) {
 	if len(namespaces) > 0 {
-		w.conditions = append(w.conditions, w.below(column, namespaces))
+		w.conditions = append(w.conditions, w.below("repository", namespaces))
 	}
 }
 

@@ -28,24 +28,30 @@ import (
 // What the house has. Registry Other is the same server under another name: another
 // tenant's.
 const (
-	Registry, Other = "prod", "other"
-	Instance        = "8d9b3f5e-0c3f-4d54-9b06-6a26f3e7a111" // of Registry
-	OtherInstance   = "5e1c7a52-77aa-4f0f-8a11-0f5f5d1f2b10"
-	Key, KeyAlias   = "release", "4c5cc6ea-8aa9-49f3-8a0f-1b1f0d0a9c11" // ECDSA_SHA_256
-	RSAKey          = "rsa"                                             // RSA_PSS_SHA_256
-	RSAKeyAlias     = "ocid1.key.oc1.phx.bbqehaq3aadfa.abyhqljr7e4hrmqzvzbywq3lq6dvh6ppxkqtltdhuavqlvnx2wrmz22sixa"
+	Registry      = "prod"
+	Other         = "other"
+	Instance      = "8d9b3f5e-0c3f-4d54-9b06-6a26f3e7a111" // of Registry
+	OtherInstance = "5e1c7a52-77aa-4f0f-8a11-0f5f5d1f2b10"
+	Key           = "release" // ECDSA_SHA_256
+	KeyAlias      = "4c5cc6ea-8aa9-49f3-8a0f-1b1f0d0a9c11"
+	RSAKey        = "rsa" // RSA_PSS_SHA_256
+	RSAKeyAlias   = "ocid1.key.oc1.phx.bbqehaq3aadfa.abyhqljr7e4hrmqzvzbywq3lq6dvh6ppxkqtltdhuavqlvnx2wrmz22sixa"
 )
 
 // The callers, with their secrets. All but stranger see every registry.
 const (
-	AdminKey, AdminSecret       = "AKEXAMPLE0000000001", "SKEXAMPLE00000000000000000000000000000001"
-	AdminToken                  = "admin-token-0123456789-0123456789-0123456789"
-	OperatorKey, OperatorSecret = "AKEXAMPLE0000000002", "SKEXAMPLE00000000000000000000000000000002"
-	OperatorToken               = "operator-token-0123456789-0123456789-0123456"
-	ViewerKey, ViewerSecret     = "AKEXAMPLE0000000003", "SKEXAMPLE00000000000000000000000000000003"
-	ViewerToken                 = "viewer-token-0123456789-0123456789-012345678"
-	StrangerKey, StrangerSecret = "AKEXAMPLE0000000004", "SKEXAMPLE00000000000000000000000000000004" // admin of Other
-	StrangerToken               = "stranger-token-0123456789-0123456789-0123456"
+	AdminKey       = "AKEXAMPLE0000000001"
+	AdminSecret    = "SKEXAMPLE00000000000000000000000000000001"
+	AdminToken     = "admin-token-0123456789-0123456789-0123456789"
+	OperatorKey    = "AKEXAMPLE0000000002"
+	OperatorSecret = "SKEXAMPLE00000000000000000000000000000002"
+	OperatorToken  = "operator-token-0123456789-0123456789-0123456"
+	ViewerKey      = "AKEXAMPLE0000000003"
+	ViewerSecret   = "SKEXAMPLE00000000000000000000000000000003"
+	ViewerToken    = "viewer-token-0123456789-0123456789-012345678"
+	StrangerKey    = "AKEXAMPLE0000000004" // admin of Other
+	StrangerSecret = "SKEXAMPLE00000000000000000000000000000004"
+	StrangerToken  = "stranger-token-0123456789-0123456789-0123456"
 )
 
 // A House is all of it. It ends with its test.

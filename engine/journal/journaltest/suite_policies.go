@@ -22,9 +22,9 @@ func storable(origin journal.Origin, namespace, label string) journal.StoredPoli
 			Scope: []policy.ScopeRule{{Repositories: policy.Selector{Matches: []string{"**"}}, Tags: policy.Selector{Matches: []string{"v*"}}}}}}
 }
 
-func mustCreate(t *testing.T, j *journal.Journal, p journal.StoredPolicy, reserved ...string) journal.StoredPolicy {
+func mustCreate(t *testing.T, j *journal.Journal, p journal.StoredPolicy) journal.StoredPolicy {
 	t.Helper()
-	created, err := j.CreatePolicy(t.Context(), p, reserved)
+	created, err := j.CreatePolicy(t.Context(), p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
