@@ -219,37 +219,6 @@ func (v *validator) endpoint(at place, value string, credentials bool) {
 	}
 }
 
-// signatureKeys checks what encrypts signature keys.
-func (v *validator) signatureKeys(c *Config) {
-	at, k := c.root.in("signature_keys"), c.SignatureKeys
-	switch {
-	case k.SealKeyFile == "" && len(k.FormerSealKeyFiles) > 0:
-		v.add(at, "seal_key_file", "is required with former_seal_key_files", "the path of a file with 64 hexadecimal digits")
-	case k.SealKeyFile != "" && c.Listen == "":
-		v.add(c.root, "signature_keys", "does nothing without listen", "no signature_keys, or listen: HOST:PORT")
-	}
-	for i, path := range k.FormerSealKeyFiles {
-		v.required(at.item("former_seal_key_files", i), "", path, "the path of a file with 64 hexadecimal digits")
-	}
-}
-
-// tracing checks where traces go.
-func (v *validator) tracing(t Tracing) {
-	at := v.config.root.in("tracing")
-	if t.Endpoint == "" {
-		for _, s := range []setting{{"token_file", t.TokenFile}} {
-			if s.value != "" {
-				v.add(at, s.field, "does nothing without endpoint", "no "+s.field+", or endpoint")
-			}
-		}
-		return
-	}
-	v.endpoint(at, t.Endpoint, t.TokenFile != "")
-	if !(t.Ratio > 0 && t.Ratio <= 1) { // also what is no number
-		v.add(at, "ratio", "is not allowed", "above 0 to 1")
-	}
-}
-
 // timeout returns Timeout, 0 if it is not set.
 func (s *KeyStore) timeout() (time.Duration, error) {
 	if s.Timeout == "" {

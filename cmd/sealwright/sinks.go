@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -209,12 +211,13 @@ func (s *sinks) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (s *sinks) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for of, n := range s.images {
+	running, counted, images := slices.Clone(s.running), maps.Clone(s.counted), maps.Clone(s.images)
+	s.mu.Unlock() // the journal is asked below, and a reload does not wait for that
+	for of, n := range images {
 		ch <- prometheus.MustNewConstMetric(sinkImages, prometheus.CounterValue, float64(n), of.sink, string(of.result))
 	}
-	for _, d := range s.running {
-		now, before := d.runner.Counts(), s.counted[d.name]
+	for _, d := range running {
+		now, before := d.runner.Counts(), counted[d.name]
 		ch <- prometheus.MustNewConstMetric(sinkDelivered, prometheus.CounterValue, float64(before.Delivered+now.Delivered), d.name)
 		ch <- prometheus.MustNewConstMetric(sinkFailures, prometheus.CounterValue, float64(before.Failures+now.Failures), d.name)
 		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)

@@ -52,7 +52,7 @@ func (a APIs) find(path string) http.Handler {
 		switch kind, _, _ := strings.Cut(rest, "/"); kind {
 		case "instances":
 			return a.SWR
-		case "apigw", "apic":
+		case "apigw":
 			return a.APIG
 		}
 	}

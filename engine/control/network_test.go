@@ -27,7 +27,7 @@ func TestPathsOfAPIs(t *testing.T) {
 	for path, want := range map[string]string{
 		"/": "tcr", "/?Action=DescribeImages": "tcr", "/v2/p/instances/i/signature/policies": "swr", "/v2/p/instances": "swr",
 		"/v2/p/instances/i/namespaces/a/repositories/x//y/../z/artifacts": "swr", "/v2/p/instances/i/namespaces/a%2Fb": "swr",
-		"/v2/p/apigw/instances/i/signs": "apig", "/v2/p/apic/instances/i/signs": "apig", "/20160918/container/imageSignatures": "oci",
+		"/v2/p/apigw/instances/i/signs": "apig", "/v2/p/apic/instances/i/signs": "events", "/20160918/container/imageSignatures": "oci",
 		"/api/v1/policies": "own", "/api": "own", "/events/prod": "events", "/v2/p": "events", "/v2": "events", "/other": "events",
 		"/v2/p/other/instances": "events", "/apiary": "events",
 	} {

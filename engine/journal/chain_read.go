@@ -52,12 +52,6 @@ func (j *Journal) chainHead(ctx context.Context) (h chainHead, hash string, err 
 	return h, hash, nil
 }
 
-// ChainLength is how many entries the chain has.
-func (j *Journal) ChainLength(ctx context.Context) (int64, error) {
-	h, _, err := j.chainHead(ctx)
-	return h.seq, err
-}
-
 // Entries returns a page of the chain, those after the entry with that sequence
 // number, as they are: nothing is verified. A limit of 0 means 100.
 func (j *Journal) Entries(ctx context.Context, after int64, n int) ([]Entry, error) {

@@ -81,6 +81,7 @@ func newHouse(t *testing.T, o controltest.Options) *controltest.House {
 	}
 	stranger, narrow := credential("stranger", door.Admin), credential("narrow", door.Admin)
 	stranger.Registries, narrow.Namespaces = []string{controltest.Other}, []string{"team"}
+	stranger.Keys, narrow.Keys = []string{controltest.RSAKey}, []string{controltest.RSAKey}
 	o.Credentials = append(o.Credentials, credential("admin", door.Admin), credential("operator", door.Operator), credential("viewer", door.Viewer), stranger, narrow)
 	if o.Rights.PerSecond == 0 {
 		o.Rights.PerSecond, o.Rights.Burst = 10000, 10000

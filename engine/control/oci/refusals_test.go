@@ -14,6 +14,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 )
 
@@ -273,5 +274,22 @@ func TestBodies(t *testing.T) {
 	got := s.send(t, "admin", http.MethodPost, "/20160918/container/imageSignatures", `{"newer":[{"a":null}],"definedTags":null,`+good[1:], nil)
 	if got.status != http.StatusOK {
 		t.Errorf("a member that is not known: %d %s", got.status, got.Message)
+	}
+}
+
+// TestKeysOfOthers: a caller who sees a part of the estate does not find out which keys
+// there are by uploading.
+func TestKeysOfOthers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, controltest.Options{Credentials: []door.Credential{{Name: "oci nobody", Role: door.Admin, Namespaces: []string{"team"},
+		OCIKeyID: tenancy + "/" + userOf("nobody") + "/nobody", OCIPublicKey: &callerKeys()["nobody"].PublicKey}}})
+	i := s.push(t, "team/app", "v1")
+	c := impatient(s.client(t, "nobody"))
+	theirs := s.messageOf(i)
+	nobodys := theirs
+	nobodys.KMSKeyID = "ocid1.key.oc1.phx.nobodys"
+	for _, m := range []message.Message{theirs, nobodys} {
+		_, err := s.tryUpload(t, c, s.details(t, i, m))
+		expect(t, m.KMSKeyID, err, http.StatusBadRequest, "RelatedResourceNotAuthorizedOrNotFound")
 	}
 }

@@ -29,7 +29,7 @@ func (h *handler) verified(ctx context.Context, c *call, registry string, u uplo
 	if err != nil {
 		return journal.ImageSignature{}, err
 	}
-	if err := h.checkSignature(u, signed); err != nil {
+	if err := h.checkSignature(c, u, signed); err != nil {
 		return journal.ImageSignature{}, err
 	}
 	if _, err := h.resolve(ctx, i.registry, i.repository, i.digest); err != nil {
@@ -63,12 +63,12 @@ func checkMessage(u upload, i image) ([]byte, error) {
 	return signed, nil
 }
 
-func (h *handler) checkSignature(u upload, signed []byte) error {
+func (h *handler) checkSignature(c *call, u upload, signed []byte) error {
 	raw, err := base64.StdEncoding.Strict().DecodeString(u.Signature)
 	if err != nil || strings.ContainsAny(u.Signature, "\r\n") || len(raw) == 0 || len(raw) > maxSignature {
 		return invalid("signature", "it is not standard base64 with padding of 1 to %d bytes", maxSignature)
 	}
-	public, err := h.publicKey(u.KMSKeyID, u.KMSKeyVersionID)
+	public, err := h.publicKey(c, u.KMSKeyID, u.KMSKeyVersionID)
 	if err != nil {
 		return err
 	}
@@ -80,9 +80,10 @@ func (h *handler) checkSignature(u upload, signed []byte) error {
 
 // publicKey returns the public key of a version. The version that a key of ours signs
 // with goes by the key store's name of it, and by its fingerprint: keys in files have
-// no versions.
-func (h *handler) publicKey(keyID, versionID string) (*kms.PublicKey, error) {
+// no versions. A key of ours that the caller may not use is not there.
+func (h *handler) publicKey(c *call, keyID, versionID string) (*kms.PublicKey, error) {
 	ours, known := h.Engine.KeyNamed(keyID)
+	known = known && c.caller.Uses(ours.Name)
 	if known && ours.Public != nil && (versionID == ours.Version || versionID == ours.Fingerprint) {
 		return ours.Public, nil
 	}
