@@ -22,7 +22,8 @@ import (
 const clients = 1000
 
 // BenchmarkReads measures reads by many clients over loopback, each with a connection
-// of its own, while the engine signs. A client asks again as soon as it is answered.
+// of its own, while the engine signs. A client asks again as soon as it is answered, or
+// every two seconds as one that watches something does.
 func BenchmarkReads(b *testing.B) {
 	s := open(b, controltest.Options{})
 	for i := range 50 {
@@ -42,7 +43,9 @@ func BenchmarkReads(b *testing.B) {
 		b.ReportMetric(float64(stop())/b.Elapsed().Seconds(), "signed/s")
 	})
 	for _, path := range []string{"/executions?limit=50", "/executions/1", "/policies?limit=50", "/policies/p1"} {
-		b.Run(strings.ReplaceAll(path[1:], "/", "-"), func(b *testing.B) { s.benchmark(b, path) })
+		name := strings.ReplaceAll(path[1:], "/", "-")
+		b.Run("at-once/"+name, func(b *testing.B) { s.benchmark(b, path, 0) })
+		b.Run("watching/"+name, func(b *testing.B) { s.benchmark(b, path, 2*time.Second) })
 	}
 }
 
@@ -88,7 +91,7 @@ func (s *site) sign(b *testing.B) (begin func(), stop func() int64) {
 	}
 }
 
-func (s *site) benchmark(b *testing.B, path string) {
+func (s *site) benchmark(b *testing.B, path string, every time.Duration) {
 	begin, stop := s.sign(b)
 	took := make([]time.Duration, b.N)
 	var next atomic.Int64
@@ -98,10 +101,12 @@ func (s *site) benchmark(b *testing.B, path string) {
 	begin()
 	b.ResetTimer()
 	var reading sync.WaitGroup
-	for range clients {
+	for c := range clients {
 		reading.Go(func() {
+			time.Sleep(every * time.Duration(c) / clients) // they did not begin together
 			for i := next.Add(1); i < int64(b.N); i = next.Add(1) {
 				took[i] = s.read(b, client, path)
+				time.Sleep(every - min(took[i], every))
 			}
 		})
 	}
