@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/config"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
 	huawei "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2/model"
@@ -20,15 +18,7 @@ func sha(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
 func huaweiClient(t *testing.T, url, key, secret string) *huawei.ApigClient {
 	t.Helper()
-	credentials, err := basic.NewCredentialsBuilder().WithAk(key).WithSk(secret).WithProjectId(project).SafeBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := huawei.ApigClientBuilder().WithEndpoints([]string{url}).WithCredential(credentials).WithHttpConfig(config.DefaultHttpConfig()).SafeBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return huawei.NewApigClient(client)
+	return controltest.Vendors{URL: url}.APIG(t, key, secret)
 }
 
 func ok(t *testing.T, err error) {

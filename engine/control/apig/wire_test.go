@@ -2,12 +2,10 @@ package apig_test
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -36,33 +34,13 @@ func (c *clock) set(now time.Time) {
 	c.now = now
 }
 
-func readWire(tb testing.TB) []wireRequest {
+func readWire(tb testing.TB) []controltest.WireRequest {
 	tb.Helper()
-	file, err := os.Open("testdata/wire.jsonl")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	var all []wireRequest
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var w wireRequest
-		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, w)
-	}
+	all := controltest.ReadWire(tb)
 	if len(all) != 52 {
 		tb.Fatalf("%d requests, want 52", len(all))
 	}
 	return all
-}
-
-// A wireRequest is one that the SDK of Huawei Cloud or of Open Telekom Cloud sent to
-// this API. Refused are those that were signed wrongly on purpose.
-type wireRequest struct {
-	Method, URI, Body string
-	Header            map[string]string
-	Refused           bool
 }
 
 // TestWire: what SDKs sent is understood, in their order: keys that they name by the
@@ -76,7 +54,7 @@ func TestWire(t *testing.T) {
 	place.Rights.Replace([]rights.Instance{{ID: instance, Registry: controltest.Registry}}, nil)
 	counts := map[string]int{}
 	for i, w := range readWire(t) {
-		status, raw := w.send(t, place, now)
+		status, raw := sendWire(t, w, place, now)
 		name := fmt.Sprintf("request %d, %s %s %s: %d %s", i, w.Method, w.URI, w.Body, status, raw)
 		var expect []int
 		switch body := w.Body; {
@@ -108,7 +86,7 @@ func TestWire(t *testing.T) {
 }
 
 // send sends a request byte by byte as it was, with the door's clock at its time.
-func (w wireRequest) send(t *testing.T, place *place, now *clock) (int, string) {
+func sendWire(t *testing.T, w controltest.WireRequest, place *place, now *clock) (int, string) {
 	t.Helper()
 	now.set(time.Now())
 	if date := w.Header["X-Sdk-Date"]; date != "" {

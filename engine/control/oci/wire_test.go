@@ -1,7 +1,6 @@
 package oci_test
 
 import (
-	"bufio"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -24,31 +23,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/oci"
 )
 
-// A wireRequest is one that Oracle's Go SDK sent.
-type wireRequest struct {
-	Method, URI, Body string
-	Header            map[string]string
-}
-
-func readWire(t *testing.T) []wireRequest {
-	t.Helper()
-	file, err := os.Open("testdata/wire.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	var all []wireRequest
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var w wireRequest
-		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, w)
-	}
-	return all
-}
-
-func (w wireRequest) request() *http.Request {
+func wireRequest(w controltest.WireRequest) *http.Request {
 	r := httptest.NewRequest(w.Method, w.URI, strings.NewReader(w.Body))
 	for name, value := range w.Header {
 		r.Header.Set(name, value)
@@ -72,7 +47,7 @@ func TestWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := readWire(t)
+	all := controltest.ReadWire(t)
 	var now atomic.Int64
 	id := regexp.MustCompile(`keyId="([^"]+)"`).FindStringSubmatch(all[0].Header["Authorization"])[1]
 	h := newHouse(t, controltest.Options{Clock: func() time.Time { return time.Unix(now.Load(), 0) },
@@ -86,7 +61,7 @@ func TestWire(t *testing.T) {
 		}
 		now.Store(at.Unix())
 		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, w.request())
+		handler.ServeHTTP(answer, wireRequest(w))
 		var body struct {
 			Code  string
 			Items []any

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
 	sdk "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2/model"
@@ -19,7 +18,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/controltest"
 )
 
-const project = "0123456789abcdef0123456789abcdef"
+const project = controltest.Project
 
 // A house is what the tests call: the API, served on loopback.
 type house struct {
@@ -45,15 +44,7 @@ func open(t *testing.T, o controltest.Options) *house {
 // sdk is Huawei's SDK, as that caller.
 func (h *house) sdk(t *testing.T, key, secret string) *sdk.SwrClient {
 	t.Helper()
-	auth, err := basic.NewCredentialsBuilder().WithAk(key).WithSk(secret).WithProjectId(project).SafeBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := sdk.SwrClientBuilder().WithEndpoints([]string{h.at}).WithCredential(auth).SafeBuild()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sdk.NewSwrClient(client)
+	return controltest.Vendors{URL: h.at}.SWR(t, key, secret)
 }
 
 func (h *house) admin(t *testing.T) *sdk.SwrClient {

@@ -1,9 +1,6 @@
 package swr
 
 import (
-	"bufio"
-	"encoding/json"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,30 +12,6 @@ import (
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/policy"
 )
-
-// A wireRequest is one that Huawei's SDK sent.
-type wireRequest struct {
-	Method, URI, Body string
-	Header            map[string]string
-}
-
-func readWire(tb testing.TB) []wireRequest {
-	tb.Helper()
-	file, err := os.Open("testdata/wire.jsonl")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	var all []wireRequest
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var w wireRequest
-		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, w)
-	}
-	return all
-}
 
 // TestWire: what Huawei's SDK sent to a server, one after the other, gives the answers of
 // then. There the execution was the second one.
@@ -66,7 +39,7 @@ func TestWire(t *testing.T) {
 		{404, "SVCSTG.SWR.4040010"},
 		{401, "APIGW.0301"},
 	}
-	wire := readWire(t)
+	wire := controltest.ReadWire(t)
 	if len(wire) != len(want) {
 		t.Fatalf("%d requests, want %d", len(wire), len(want))
 	}

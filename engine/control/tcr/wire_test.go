@@ -1,11 +1,9 @@
 package tcr_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,30 +17,6 @@ import (
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/control/tcr"
 )
-
-// A wireRequest is one that Tencent's Go SDK sent once.
-type wireRequest struct {
-	Method, URI, Body string
-	Header            map[string]string
-}
-
-func readWire(t *testing.T) []wireRequest {
-	t.Helper()
-	file, err := os.Open("testdata/wire.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	var all []wireRequest
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var w wireRequest
-		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, w)
-	}
-	return all
-}
 
 // TestWire: what Tencent's SDK sent, in its order, is answered as the real API
 // answers it, as far as that is known. The last ones are for Tencent's KMS.
@@ -65,7 +39,7 @@ func TestWire(t *testing.T) {
 		"", "", // deleted, and again with the same signature
 		"AuthFailure.SignatureFailure",
 	}
-	for i, w := range readWire(t) {
+	for i, w := range controltest.ReadWire(t) {
 		seconds, err := strconv.ParseInt(w.Header["X-Tc-Timestamp"], 10, 64)
 		if err != nil {
 			t.Fatal(err)
