@@ -22,6 +22,8 @@ const (
 type sqliteStore struct {
 	writeDB *sql.DB // nil if opened for reading only
 	readDB  *sql.DB
+	writes  *statements
+	reads   *statements
 }
 
 // openSQLite opens the database in dir; it creates the file if that is missing
@@ -49,6 +51,7 @@ func openSQLite(ctx context.Context, dir string, writable bool) (*sqliteStore, e
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	s.writes, s.reads = newStatements(s.writeDB), newStatements(s.readDB)
 	return s, nil
 }
 
@@ -85,18 +88,19 @@ func openPool(ctx context.Context, path string, conns int, query url.Values) (*s
 	return db, nil
 }
 
-func (s *sqliteStore) reader() querier { return sqlQuerier{s.readDB} }
+func (s *sqliteStore) reader() querier { return sqlQuerier{s.readDB, s.reads.prepare} }
 
 func (s *sqliteStore) update(ctx context.Context, f func(querier) error) error {
 	if s.writeDB == nil {
 		return ErrReadOnly
 	}
+	s.writes.catchUp(ctx)
 	tx, err := s.writeDB.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	q := sqliteTx{sqlQuerier{tx}, tx, new(links)}
+	q := sqliteTx{sqlQuerier{tx, s.inTx(tx)}, tx, new(links)}
 	if err := f(q); err != nil {
 		return err
 	}
@@ -104,6 +108,18 @@ func (s *sqliteStore) update(ctx context.Context, f func(querier) error) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+// inTx returns what finds statements for a transaction. It holds the connection, so
+// what is not ready yet will be for the next one.
+func (s *sqliteStore) inTx(tx *sql.Tx) func(context.Context, string) (*sql.Stmt, error) {
+	return func(ctx context.Context, text string) (*sql.Stmt, error) {
+		if stmt := s.writes.find(text); stmt != nil {
+			return tx.StmtContext(ctx, stmt), nil
+		}
+		s.writes.ask(text)
+		return nil, nil
+	}
 }
 
 func (s *sqliteStore) close() error {
@@ -133,10 +149,24 @@ type sqlConn interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-type sqlQuerier struct{ conn sqlConn }
+// A sqlQuerier carries out statements: as prepare has them, or by their text if that
+// has none.
+type sqlQuerier struct {
+	conn    sqlConn
+	prepare func(ctx context.Context, text string) (*sql.Stmt, error)
+}
 
 func (q sqlQuerier) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	res, err := q.conn.ExecContext(ctx, query, args...)
+	stmt, err := q.prepare(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	var res sql.Result
+	if stmt != nil {
+		res, err = stmt.ExecContext(ctx, args...)
+	} else {
+		res, err = q.conn.ExecContext(ctx, query, args...)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -144,7 +174,16 @@ func (q sqlQuerier) exec(ctx context.Context, query string, args ...any) (int64,
 }
 
 func (q sqlQuerier) query(ctx context.Context, query string, args ...any) (rows, error) {
-	rs, err := q.conn.QueryContext(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller does
+	stmt, err := q.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	var rs *sql.Rows
+	if stmt != nil {
+		rs, err = stmt.QueryContext(ctx, args...) //nolint:rowserrcheck,sqlclosecheck // the caller does
+	} else {
+		rs, err = q.conn.QueryContext(ctx, query, args...) //nolint:rowserrcheck,sqlclosecheck // the caller does
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +191,20 @@ func (q sqlQuerier) query(ctx context.Context, query string, args ...any) (rows,
 }
 
 func (q sqlQuerier) queryRow(ctx context.Context, query string, args ...any) scanner {
+	stmt, err := q.prepare(ctx, query)
+	switch {
+	case err != nil:
+		return failed{err}
+	case stmt != nil:
+		return stmt.QueryRowContext(ctx, args...)
+	}
 	return q.conn.QueryRowContext(ctx, query, args...)
 }
+
+// failed is a row that could not be asked for.
+type failed struct{ err error }
+
+func (f failed) Scan(...any) error { return f.err }
 
 type sqlRows struct{ *sql.Rows }
 
