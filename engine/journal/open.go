@@ -45,6 +45,8 @@ type Journal struct {
 	ended  func(Execution)
 	owner  string
 
+	tallies tallies
+
 	mu      sync.Mutex // guards running
 	running *workers   // nil unless jobs are being worked
 }

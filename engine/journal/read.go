@@ -62,7 +62,8 @@ type RecordFilter struct {
 	Limit                                int   // default 100
 }
 
-// Executions returns a page of executions, the newest first.
+// Executions returns a page of executions, the newest first. The counts of those that
+// go on may be a little old, see [tallies]; those of [Journal.Execution] are not.
 func (j *Journal) Executions(ctx context.Context, f ExecutionFilter) ([]Execution, error) {
 	rows, err := page(f.Offset, f.Limit)
 	if err != nil {
@@ -75,9 +76,15 @@ func (j *Journal) Executions(ctx context.Context, f ExecutionFilter) ([]Executio
 		return nil, fmt.Errorf("reading executions: %w", err)
 	}
 	for i := range es {
-		if err := addCounts(ctx, q, &es[i]); err != nil {
-			return nil, fmt.Errorf("counting execution %d: %w", es[i].ID, err)
+		e := &es[i]
+		if !e.counts() {
+			continue
 		}
+		t, err := j.tallies.of(ctx, q, e.ID)
+		if err != nil {
+			return nil, fmt.Errorf("counting execution %d: %w", e.ID, err)
+		}
+		e.Tasks, e.Counts = t.tasks, t.counts
 	}
 	return es, nil
 }
@@ -162,17 +169,14 @@ func executionByID(ctx context.Context, q querier, id int64) (Execution, error) 
 	if err != nil {
 		return Execution{}, notFound(err)
 	}
-	return e, addCounts(ctx, q, &e)
+	if e.counts() {
+		e.Tasks, e.Counts, err = count(ctx, q, e.ID)
+	}
+	return e, err
 }
 
-// addCounts counts what is still going on; what ended has its counts.
-func addCounts(ctx context.Context, q querier, e *Execution) (err error) {
-	if e.Status.Final() || e.Status == Initialized {
-		return nil
-	}
-	e.Tasks, e.Counts, err = count(ctx, q, e.ID)
-	return err
-}
+// counts reports whether the execution has to be counted: what ended has its counts.
+func (e *Execution) counts() bool { return !e.Status.Final() && e.Status != Initialized }
 
 func taskByID(ctx context.Context, q querier, id int64) (Task, error) {
 	t, err := scanTask(q.queryRow(ctx, selectTask+` WHERE id = $1`, id))

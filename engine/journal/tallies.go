@@ -1,0 +1,83 @@
+package journal
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// tallyShare is how many times as long as counting took counts are used, so that
+	// counting one execution takes at most about a tenth of the time of one reader.
+	tallyShare = 10
+	// tallyTime bounds how long counting may take, whoever waits for it.
+	tallyTime = time.Minute
+)
+
+// tallies keep the counts of executions that go on: many may look on, again and again,
+// and an execution of a great estate takes long to count.
+type tallies struct {
+	counting singleflight.Group
+
+	mu   sync.Mutex
+	kept map[int64]tally // by execution
+}
+
+// A tally is what was counted of an execution. Nobody changes it.
+type tally struct {
+	tasks  int64
+	counts Counts
+	until  time.Time
+}
+
+// of returns the counts of an execution, with reasons that are the caller's own.
+func (t *tallies) of(ctx context.Context, q querier, execution int64) (tally, error) {
+	found, ok := t.find(execution)
+	if !ok {
+		result := t.counting.DoChan(strconv.FormatInt(execution, 10), func() (any, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tallyTime) // others wait for it too
+			defer cancel()
+			return t.count(ctx, q, execution)
+		})
+		select {
+		case <-ctx.Done():
+			return tally{}, ctx.Err()
+		case r := <-result:
+			if r.Err != nil {
+				return tally{}, r.Err
+			}
+			found, _ = r.Val.(tally)
+		}
+	}
+	found.counts.Reasons = maps.Clone(found.counts.Reasons)
+	return found, nil
+}
+
+func (t *tallies) find(execution int64) (tally, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found, ok := t.kept[execution]
+	return found, ok && time.Now().Before(found.until)
+}
+
+func (t *tallies) count(ctx context.Context, q querier, execution int64) (tally, error) {
+	began := time.Now()
+	tasks, counts, err := count(ctx, q, execution)
+	if err != nil {
+		return tally{}, err
+	}
+	now := time.Now()
+	counted := tally{tasks, counts, now.Add(tallyShare * now.Sub(began))}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.kept, func(_ int64, old tally) bool { return now.After(old.until) })
+	if t.kept == nil {
+		t.kept = map[int64]tally{}
+	}
+	t.kept[execution] = counted
+	return counted, nil
+}
