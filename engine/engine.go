@@ -72,8 +72,8 @@ type Engine struct {
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
 	cutNow   context.CancelFunc
 	retired  sync.WaitGroup
-	doubts   sync.Map                         // names of policies whose Doubt waits for their key
-	ids      atomic.Pointer[map[string]int64] // of the configuration's policies
+	doubts   sync.Map // names of policies whose Doubt waits for their key
+	known    atomic.Pointer[knownPolicies]
 }
 
 // New returns an engine; nothing runs before Start.

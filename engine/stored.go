@@ -159,67 +159,6 @@ func (e *Engine) SyncEvery(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// A KnownPolicy is a policy of the configuration or of the journal.
-type KnownPolicy struct {
-	journal.StoredPolicy
-	// Err is why it cannot be carried out, nil if it can.
-	Err error
-}
-
-// KnownPolicies returns all policies, those of the configuration first. One of these
-// whose name a stored one has too has no id.
-func (e *Engine) KnownPolicies(ctx context.Context) ([]KnownPolicy, error) {
-	setup := e.setup.Load()
-	names := make([]string, len(setup.policies))
-	for i := range setup.policies {
-		names[i] = setup.policies[i].Name
-	}
-	ids, err := e.fileIDs(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	var all []KnownPolicy
-	for i := range setup.policies {
-		b := &setup.policies[i]
-		all = append(all, KnownPolicy{StoredPolicy: journal.StoredPolicy{ID: ids[b.Name], Policy: b.Policy, Origin: journal.FromFile, Label: b.Name}})
-	}
-	if stored := setup.stored.Load(); stored != nil {
-		for _, p := range stored.list {
-			if i := slices.IndexFunc(all, func(f KnownPolicy) bool { return f.ID == p.ID }); i >= 0 {
-				all[i].ID = 0 // of the same name: the id is the stored one's, so that it can be deleted
-			}
-			all = append(all, KnownPolicy{StoredPolicy: p, Err: stored.broken[p.Policy.Name]})
-		}
-	}
-	return all, nil
-}
-
-// fileIDs remembers the ids of the configuration's policies.
-func (e *Engine) fileIDs(ctx context.Context, names []string) (map[string]int64, error) {
-	if known := e.ids.Load(); known != nil && !slices.ContainsFunc(names, func(n string) bool { return (*known)[n] == 0 }) {
-		return *known, nil
-	}
-	ids, err := e.journal.FilePolicyIDs(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	e.ids.Store(&ids)
-	return ids, nil
-}
-
-// KnownPolicy returns the policy of that id, or journal.ErrNotFound.
-func (e *Engine) KnownPolicy(ctx context.Context, id int64) (KnownPolicy, error) {
-	all, err := e.KnownPolicies(ctx)
-	if err != nil {
-		return KnownPolicy{}, err
-	}
-	i := slices.IndexFunc(all, func(p KnownPolicy) bool { return p.ID == id })
-	if i < 0 {
-		return KnownPolicy{}, fmt.Errorf("policy %d: %w", id, journal.ErrNotFound)
-	}
-	return all[i], nil
-}
-
 // CreatePolicy stores a policy, see [journal.Journal.CreatePolicy], and takes it
 // over. What is wrong with it is an *InvalidPolicyError.
 func (e *Engine) CreatePolicy(ctx context.Context, p journal.StoredPolicy) (journal.StoredPolicy, error) {

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -64,15 +65,23 @@ func TestKnownPolicies(t *testing.T) {
 		if err != nil || len(all) != 2 {
 			t.Fatalf("%+v, %v", all, err)
 		}
-		if f := all[0]; f.Origin != journal.FromFile || f.ID == 0 || f.ID == p.ID || f.Policy.Name != "from file" {
+		if a := all[0]; a.Origin != journal.FromAPI || a.ID != p.ID || a.Err != nil {
+			t.Errorf("%+v", a)
+		}
+		f := all[1]
+		if f.Origin != journal.FromFile || f.ID <= p.ID || f.Policy.Name != "from file" {
 			t.Errorf("%+v", f)
 		}
-		if a := all[1]; a.Origin != journal.FromAPI || a.ID != p.ID || a.Err != nil {
-			t.Errorf("%+v", a)
+		byID, err := h.KnownPolicy(t.Context(), f.ID)
+		if named, nameErr := h.KnownPolicyNamed(t.Context(), "from file"); err != nil || nameErr != nil || !reflect.DeepEqual(byID, f) || !reflect.DeepEqual(named, f) {
+			t.Errorf("by id %+v, %v; by name %+v, %v", byID, err, named, nameErr)
 		}
 		h.replace(newSetup(t, s, everything("from file")))
 	}
 	if _, err := h.KnownPolicy(t.Context(), p.ID+7); !errors.Is(err, journal.ErrNotFound) {
+		t.Errorf("a policy that is not there: %v", err)
+	}
+	if _, err := h.KnownPolicyNamed(t.Context(), "from nowhere"); !errors.Is(err, journal.ErrNotFound) {
 		t.Errorf("a policy that is not there: %v", err)
 	}
 }
@@ -129,6 +138,9 @@ func TestReplaceWithStored(t *testing.T) {
 	h.replace(newSetup(t, s, everything("mine")))
 	if known, err := h.KnownPolicy(t.Context(), p.ID); err != nil || !errors.Is(known.Err, engine.ErrNameTaken) || len(h.Policies()) != 1 {
 		t.Fatalf("a configuration with the same name: %+v, %v", known, err)
+	}
+	if named, err := h.KnownPolicyNamed(t.Context(), "mine"); err != nil || named.Origin != journal.FromFile || named.ID != 0 {
+		t.Errorf("the one that has the name: %+v, %v", named, err)
 	}
 	h.replace(newSetup(t, s, everything("from file")))
 	if len(h.Policies()) != 2 {

@@ -87,7 +87,7 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 	registries := slices.DeleteFunc(a.Engine.Registries(), func(name string) bool { return !s.Sees(name) })
 	if !slices.Contains(registries, p.Registry) {
 		faults = append(faults, Fault{"registry", "is not the name of a registry", strings.Join(registries, ", ")})
-	} else if !sees(s, p) {
+	} else if !sees(s, &p) {
 		faults = append(faults, Fault{"namespace", "is not one of yours", strings.Join(s.Namespaces, ", ") + ", and what is below"})
 	} else if p.SignatureRepository != "" && !s.SeesNamespace(p.Registry, strings.ReplaceAll(p.SignatureRepository, "{repository}", p.Namespace+"/r")) {
 		faults = append(faults, Fault{"signature_repository", "is not in a namespace of yours", strings.Join(s.Namespaces, ", ") + ", and what is below"})
@@ -186,7 +186,7 @@ func (a *API) changeable(ctx context.Context, s session, in changeInput, origin 
 	}
 	allowed := func(p journal.StoredPolicy) error {
 		switch {
-		case !sees(s, p.Policy):
+		case !sees(s, &p.Policy):
 			return errNotFound
 		case !origin(p.Origin):
 			return fmt.Errorf("%w: it is changed by %s", errReadOnly, managedBy(p.Origin))

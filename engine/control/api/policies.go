@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -102,53 +103,49 @@ func (a *API) policyOperations() {
 }
 
 func (a *API) listPolicies(ctx context.Context, s session, in *policiesInput) (*pageOutput[PolicyState], error) {
-	seen, err := a.seen(ctx, s)
+	all, err := a.Engine.KnownPolicies(ctx)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(seen, func(x, y engine.KnownPolicy) int { return cmp.Compare(x.ID, y.ID) })
+	begin, _ := slices.BinarySearchFunc(all, in.after()+1, func(p engine.KnownPolicy, id int64) int { return cmp.Compare(p.ID, id) })
 	var list []PolicyState
-	for _, p := range seen {
-		if p.ID <= in.after() || in.Registry != "" && p.Policy.Registry != in.Registry || in.Origin != "" && p.Origin != in.Origin {
-			continue
-		}
-		if list = append(list, stateOf(p)); len(list) > in.Limit {
-			break
+	for i := begin; i < len(all) && len(list) <= in.Limit; i++ {
+		p := &all[i]
+		if sees(s, &p.Policy) && (in.Registry == "" || p.Policy.Registry == in.Registry) && (in.Origin == "" || p.Origin == in.Origin) {
+			list = append(list, stateOf(*p))
 		}
 	}
 	return paged(list, in.Limit, func(p *PolicyState) int64 { return p.ID }), nil
 }
 
-// seen returns the policies that the caller sees.
-func (a *API) seen(ctx context.Context, s session) ([]engine.KnownPolicy, error) {
-	all, err := a.Engine.KnownPolicies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(p engine.KnownPolicy) bool { return !sees(s, p.Policy) }), nil
-}
-
-func sees(s session, p policy.Policy) bool { return s.SeesNamespace(p.Registry, p.Namespace) }
+func sees(s session, p *policy.Policy) bool { return s.SeesNamespace(p.Registry, p.Namespace) }
 
 // find returns the policy that is called so, if the caller sees it.
 func (a *API) find(ctx context.Context, s session, ref string) (engine.KnownPolicy, error) {
-	named := func(p engine.KnownPolicy) bool { return p.Policy.Name == ref }
-	if digits(ref) {
-		named = func(p engine.KnownPolicy) bool { return strconv.FormatInt(p.ID, 10) == ref }
-	}
 	for range 2 {
-		seen, err := a.seen(ctx, s)
-		if err != nil {
-			return engine.KnownPolicy{}, err
+		p, err := a.known(ctx, ref)
+		if err == nil && sees(s, &p.Policy) {
+			return p, nil
 		}
-		if i := slices.IndexFunc(seen, named); i >= 0 {
-			return seen[i], nil
+		if err != nil && !errors.Is(err, journal.ErrNotFound) {
+			return engine.KnownPolicy{}, err
 		}
 		if err := a.Engine.Sync(ctx); err != nil { // another replica may have it already
 			return engine.KnownPolicy{}, err
 		}
 	}
 	return engine.KnownPolicy{}, errNotFound
+}
+
+func (a *API) known(ctx context.Context, ref string) (engine.KnownPolicy, error) {
+	if !digits(ref) {
+		return a.Engine.KnownPolicyNamed(ctx, ref)
+	}
+	id, err := strconv.ParseInt(ref, 10, 64)
+	if err != nil || strconv.FormatInt(id, 10) != ref {
+		return engine.KnownPolicy{}, journal.ErrNotFound
+	}
+	return a.Engine.KnownPolicy(ctx, id)
 }
 
 // digits reports whether a reference is an id, not a name.
@@ -160,9 +157,11 @@ func (a *API) view(ctx context.Context, s session) (journal.View, error) {
 	if len(v.Namespaces) == 0 {
 		return v, nil
 	}
-	seen, err := a.seen(ctx, s)
-	for _, p := range seen {
-		v.Policies = append(v.Policies, p.Policy.Name, engine.DriftName(p.Policy.Name))
+	all, err := a.Engine.KnownPolicies(ctx)
+	for i := range all {
+		if p := &all[i].Policy; sees(s, p) {
+			v.Policies = append(v.Policies, p.Name, engine.DriftName(p.Name))
+		}
 	}
 	return v, err
 }

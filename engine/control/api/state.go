@@ -76,13 +76,19 @@ func (a *API) stateOperations() {
 // keysOf returns the names of the keys that the caller's policies may use, and of those
 // that policies use which the caller sees.
 func (a *API) keysOf(ctx context.Context, s session) ([]string, error) {
-	seen, err := a.seen(ctx, s)
+	all, err := a.Engine.KnownPolicies(ctx)
 	if err != nil {
 		return nil, err
 	}
+	used := map[string]bool{}
+	for i := range all {
+		if p := &all[i].Policy; sees(s, p) {
+			used[p.Key] = true
+		}
+	}
 	var names []string
 	for _, k := range a.Engine.Keys() {
-		if s.Uses(k.Name) || slices.ContainsFunc(seen, func(p engine.KnownPolicy) bool { return p.Policy.Key == k.Name }) {
+		if s.Uses(k.Name) || used[k.Name] {
 			names = append(names, k.Name)
 		}
 	}

@@ -68,20 +68,23 @@ func (a *API) policies(ctx context.Context, c *call) ([]known, error) {
 		return nil, err
 	}
 	var list []known
-	for _, p := range all {
-		if p.Policy.Registry != c.registry || !validNamespace(p.Policy.Namespace) || !c.caller.SeesNamespace(c.registry, p.Policy.Namespace) {
+	for i := range all {
+		if !sees(c, &all[i].Policy) {
 			continue
 		}
-		document, ok, err := a.say(&p)
+		document, ok, err := a.say(&all[i])
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			list = append(list, known{p, document})
+			list = append(list, known{all[i], document})
 		}
 	}
-	slices.SortFunc(list, func(x, y known) int { return cmp.Compare(x.ID, y.ID) })
 	return list, nil
+}
+
+func sees(c *call, p *policy.Policy) bool {
+	return p.Registry == c.registry && validNamespace(p.Namespace) && c.caller.SeesNamespace(c.registry, p.Namespace)
 }
 
 // say returns a policy in SWR's words; false if there are none for it.
@@ -109,15 +112,21 @@ func (a *API) policy(ctx context.Context, c *call) (known, error) {
 	if err != nil {
 		return known{}, err
 	}
-	list, err := a.policies(ctx, c)
-	if err != nil {
+	if err := a.Engine.Sync(ctx); err != nil {
 		return known{}, err
 	}
-	i := slices.IndexFunc(list, func(k known) bool { return k.ID == id && k.Policy.Namespace == c.namespace })
-	if i < 0 {
+	p, err := a.Engine.KnownPolicy(ctx, id)
+	switch {
+	case errors.Is(err, journal.ErrNotFound), err == nil && (!sees(c, &p.Policy) || p.Policy.Namespace != c.namespace):
 		return known{}, rights.ErrUnknown
+	case err != nil:
+		return known{}, err
 	}
-	return list[i], nil
+	document, ok, err := a.say(&p)
+	if err == nil && !ok {
+		err = rights.ErrUnknown
+	}
+	return known{p, document}, err
 }
 
 func (a *API) listPolicies(ctx context.Context, c *call) (any, error) {

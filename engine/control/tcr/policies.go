@@ -166,7 +166,13 @@ func (a *api) policies(ctx context.Context) ([]engine.KnownPolicy, error) {
 		return nil, err
 	}
 	all, err := a.Engine.KnownPolicies(ctx)
-	return slices.DeleteFunc(all, func(p engine.KnownPolicy) bool { return p.Origin != journal.FromTCR }), err
+	var made []engine.KnownPolicy
+	for i := range all {
+		if all[i].Origin == journal.FromTCR {
+			made = append(made, all[i])
+		}
+	}
+	return made, err
 }
 
 // deleteSignaturePolicy deletes the namespace's policy, if this API made it. That
