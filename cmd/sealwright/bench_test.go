@@ -103,6 +103,7 @@ func TestBench(t *testing.T) {
 	b.add("memory growth", large/small, "×", "≤ 1.3", large/small <= 1.3)
 
 	b.walk()
+	b.reads()
 	start := b.measureStart()
 	b.add("version starts", start, "ms", "≤ 60", start <= 60)
 	b.report()

@@ -1,0 +1,213 @@
+//go:build bench
+
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealwright/sealwright/engine/policy"
+)
+
+const (
+	readClients  = 1000
+	readPolicies = 100
+	readTime     = 20 * time.Second
+)
+
+// TestBenchReadsAlone measures what clients of the API see, and nothing else.
+func TestBenchReadsAlone(t *testing.T) {
+	b := &bench{t: t}
+	b.reads()
+	b.report()
+}
+
+// reads measures the answers of our own API to many clients, each with a connection of
+// its own, while the daemon signs: it, the registry and the clients are three processes
+// on the same processors. A client reads once a second, as what watches does; then again
+// as soon as it has its answer, which says how many reads there can be.
+func (b *bench) reads() {
+	reg := b.registry(1000, 20)
+	defer reg.stop()
+	d := b.daemon(reg.host)
+	defer d.stop()
+	alone := d.signing(func() { time.Sleep(readTime) })
+	b.add("signing while nobody reads", alone, "artifacts/s", "", true)
+	for _, load := range []struct {
+		name   string
+		every  time.Duration
+		target float64
+	}{{"1,000 clients, a read a second", time.Second, 100}, {"1,000 clients, all they can", 0, 0}} {
+		var took []time.Duration
+		rate := d.signing(func() { took = d.read(load.every) })
+		slices.Sort(took)
+		p99 := float64(took[len(took)*99/100].Microseconds()) / 1000
+		target, ok := "", true
+		if load.target > 0 {
+			target, ok = fmt.Sprintf("≤ %.0f", load.target), p99 <= load.target
+		}
+		b.add(load.name+": reads", float64(len(took))/readTime.Seconds(), "reads/s", "", true)
+		b.add("  median", float64(took[len(took)/2].Microseconds())/1000, "ms", "", true)
+		b.add("  99 of 100 within", p99, "ms", target, ok)
+		b.add("  signing meanwhile", rate, "artifacts/s", "", true)
+	}
+}
+
+// A benchDaemon is `sealwright run` with an estate to sign and policies to look at.
+type benchDaemon struct {
+	b    *bench
+	url  string
+	stop func()
+}
+
+func (b *bench) daemon(host string) *benchDaemon {
+	b.t.Helper()
+	config, listen := b.config(host, policy.ECDSASHA256), freeAddress(b.t)
+	text, err := os.ReadFile(config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	text = fmt.Appendf(text, "listen: %q\naccess:\n", listen)
+	for i := range readClients {
+		text = fmt.Appendf(text, "  - {name: reader-%d, role: admin, token_sha256: %x}\n", i, sha256.Sum256([]byte(readToken(i))))
+	}
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	c := exec.Command(need(b.t, "SEALWRIGHT"), "run", "--config", config, "--log-level", "error")
+	c.Stdout, c.Stderr = os.Stderr, os.Stderr
+	if err := c.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	d := &benchDaemon{b: b, url: "http://" + listen + "/api/v1", stop: func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	}}
+	for deadline := time.Now().Add(20 * time.Second); d.ask(http.DefaultClient, 0, http.MethodGet, "/policies", "") != nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.stop()
+			b.t.Fatal("the daemon does not answer")
+		}
+	}
+	for i := range readPolicies {
+		p := fmt.Sprintf(`{"name": "stored-%d", "registry": "bench", "key": "bench", "namespace": "n%d", "trigger": {"type": "manual"}, "scope": [{"repositories": "**", "tags": "**"}]}`, i, i)
+		d.must(http.MethodPost, "/policies", p)
+		d.must(http.MethodPost, fmt.Sprintf("/policies/stored-%d/fire", i), "")
+	}
+	return d
+}
+
+func readToken(client int) string {
+	return fmt.Sprintf("bench-token-0123456789-0123456789-%04d", client)
+}
+
+// ask sends a request and reads the answer.
+func (d *benchDaemon) ask(client *http.Client, caller int, method, path, body string) error {
+	req, err := http.NewRequestWithContext(d.b.t.Context(), method, d.url+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+readToken(caller))
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
+	}
+	return err
+}
+
+func (d *benchDaemon) must(method, path, body string) {
+	d.b.t.Helper()
+	if err := d.ask(http.DefaultClient, 0, method, path, body); err != nil {
+		d.b.t.Fatal(err)
+	}
+}
+
+// signing returns how many artifacts are signed a second while during goes on. The
+// estate is large enough for all of it.
+func (d *benchDaemon) signing(during func()) float64 {
+	d.b.t.Helper()
+	d.must(http.MethodPost, "/policies/all/fire", "")
+	before, began := d.signed(), time.Now()
+	during()
+	n, took := d.signed()-before, time.Since(began)
+	if n == 0 {
+		d.b.t.Fatal("nothing was signed meanwhile: the estate is too small")
+	}
+	return n / took.Seconds()
+}
+
+var signedSoFar = regexp.MustCompile(`(?m)^sealwright_signatures_total\{.*result="signed".*\} (\S+)$`)
+
+// signed returns how many signatures the daemon has made, by its metrics.
+func (d *benchDaemon) signed() float64 {
+	d.b.t.Helper()
+	req, err := http.NewRequestWithContext(d.b.t.Context(), http.MethodGet, strings.TrimSuffix(d.url, "/api/v1")+"/metrics", nil)
+	if err != nil {
+		d.b.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+readToken(0))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.b.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.b.t.Fatal(err)
+	}
+	total := 0.0
+	for _, m := range signedSoFar.FindAllStringSubmatch(string(text), -1) {
+		n, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			d.b.t.Fatal(err)
+		}
+		total += n
+	}
+	return total
+}
+
+// read has all clients read for readTime, each of them what people and programs look
+// at: lists of executions and policies, and one of each.
+func (d *benchDaemon) read(every time.Duration) []time.Duration {
+	paths := []string{"/executions?limit=50", "/executions/1", "/policies?limit=50", "/policies/all"}
+	transport := &http.Transport{MaxIdleConnsPerHost: readClients}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	took := make([][]time.Duration, readClients)
+	var all sync.WaitGroup
+	for c := range readClients {
+		all.Go(func() {
+			time.Sleep(every * time.Duration(c) / readClients) // they did not begin together
+			for end, i := time.Now().Add(readTime), c; time.Now().Before(end); i++ {
+				began := time.Now()
+				if err := d.ask(client, c, http.MethodGet, paths[i%len(paths)], ""); err != nil {
+					d.b.t.Error(err)
+					return
+				}
+				took[c] = append(took[c], time.Since(began))
+				time.Sleep(every - min(every, time.Since(began)))
+			}
+		})
+	}
+	all.Wait()
+	return slices.Concat(took...)
+}
