@@ -5,19 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
 
-const (
-	maxIndexEntries = 1 << 14
-	maxIndexMembers = 64 // there should be five
-)
+const maxIndexEntries = 1 << 14
 
 // emptyConfig is the media type of a config that says nothing. Registries that
 // look at the config alone call it an artifact type.
@@ -26,17 +23,11 @@ const emptyConfig = "application/vnd.oci.empty.v1+json"
 // An indexDocument is an OCI index that keeps the order of its members and the
 // bytes of their values, so that what others wrote survives being rewritten.
 type indexDocument struct {
-	members []indexMember
-	entries []json.RawMessage // of the member manifests
+	members []strictjson.Member // of manifests, the value is not kept up to date
+	entries []json.RawMessage   // of the member manifests
 }
 
-type indexMember struct {
-	name  string
-	value json.RawMessage // of manifests: not kept up to date
-}
-
-// parseIndex reads one JSON object. Names that are the same but for case are
-// refused: readers differ in which of them they use.
+// parseIndex reads one JSON object.
 func parseIndex(raw []byte) (*indexDocument, error) {
 	d, err := decodeIndex(raw)
 	if err != nil && !errors.Is(err, ErrTooLarge) {
@@ -46,44 +37,20 @@ func parseIndex(raw []byte) (*indexDocument, error) {
 }
 
 func decodeIndex(raw []byte) (*indexDocument, error) {
-	if !utf8.Valid(raw) {
-		return nil, errors.New("it is not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if err := delim(dec, '{'); err != nil {
+	members, err := strictjson.Members(raw)
+	if err != nil {
 		return nil, err
 	}
-	d := &indexDocument{}
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return nil, err
+	d := &indexDocument{members: members}
+	for _, m := range members {
+		switch {
+		case m.Name == "manifests":
+			if d.entries, err = decodeIndexEntries(json.NewDecoder(bytes.NewReader(m.Value))); err != nil {
+				return nil, err
+			}
+		case strings.EqualFold(m.Name, "manifests"):
+			return nil, fmt.Errorf("ambiguous member %.40q", m.Name)
 		}
-		m := indexMember{}
-		m.name, _ = token.(string) // nothing else comes before a colon
-		if len(d.members) == maxIndexMembers {
-			return nil, fmt.Errorf("more than %d members", maxIndexMembers)
-		}
-		if slices.ContainsFunc(d.members, func(have indexMember) bool { return strings.EqualFold(have.name, m.name) }) ||
-			m.name != "manifests" && strings.EqualFold(m.name, "manifests") {
-			return nil, fmt.Errorf("ambiguous member %.40q", m.name)
-		}
-		if m.name == "manifests" {
-			m.value = json.RawMessage("[]")
-			d.entries, err = decodeIndexEntries(dec)
-		} else {
-			err = dec.Decode(&m.value)
-		}
-		if err != nil {
-			return nil, err
-		}
-		d.members = append(d.members, m)
-	}
-	if err := delim(dec, '}'); err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the object")
 	}
 	return d, nil
 }
@@ -115,8 +82,8 @@ func decodeIndexEntries(dec *json.Decoder) ([]json.RawMessage, error) {
 // member returns the value of a member, nil if there is none.
 func (d *indexDocument) member(name string) json.RawMessage {
 	for _, m := range d.members {
-		if m.name == name {
-			return m.value
+		if m.Name == name {
+			return m.Value
 		}
 	}
 	return nil
@@ -124,34 +91,20 @@ func (d *indexDocument) member(name string) json.RawMessage {
 
 // encode writes the index with other entries. A nil one is a new index.
 func (d *indexDocument) encode(entries []json.RawMessage) []byte {
-	members := []indexMember{
-		{"schemaVersion", json.RawMessage("2")},
-		{"mediaType", json.RawMessage(`"` + types.OCIImageIndex + `"`)},
+	members := []strictjson.Member{
+		{Name: "schemaVersion", Value: json.RawMessage("2")},
+		{Name: "mediaType", Value: json.RawMessage(`"` + types.OCIImageIndex + `"`)},
 	}
 	if d != nil {
 		members = slices.Clone(d.members)
 	}
-	if d == nil || d.member("manifests") == nil {
-		members = append(members, indexMember{name: "manifests"})
+	manifests := strictjson.Member{Name: "manifests", Value: slices.Concat([]byte{'['}, bytes.Join(rawBytes(entries), []byte{','}), []byte{']'})}
+	if i := slices.IndexFunc(members, func(m strictjson.Member) bool { return m.Name == manifests.Name }); i >= 0 {
+		members[i] = manifests
+	} else {
+		members = append(members, manifests)
 	}
-	var out bytes.Buffer
-	separator := byte('{')
-	for _, m := range members {
-		name, _ := json.Marshal(m.name) // a string always can be
-		out.WriteByte(separator)
-		out.Write(name)
-		out.WriteByte(':')
-		if m.name == "manifests" {
-			out.WriteByte('[')
-			out.Write(bytes.Join(rawBytes(entries), []byte{','}))
-			out.WriteByte(']')
-		} else {
-			out.Write(m.value)
-		}
-		separator = ','
-	}
-	out.WriteByte('}')
-	return out.Bytes()
+	return strictjson.Encode(members)
 }
 
 func rawBytes(entries []json.RawMessage) [][]byte {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
 
 // Fallback indexes and answers as other tools and registries write them.
@@ -40,7 +42,7 @@ func TestParseIndexRefuses(t *testing.T) {
 		wants(t, err, ErrCorrupt, raw)
 	}
 	var many strings.Builder
-	for i := range maxIndexMembers + 1 {
+	for i := range strictjson.MaxMembers + 1 {
 		fmt.Fprintf(&many, `,"%d":1`, i)
 	}
 	_, err := parseIndex([]byte("{" + many.String()[1:] + "}"))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
 
 // TestForeign: a push to another registry is refused, whatever else is in the
@@ -140,10 +142,10 @@ func TestBounds(t *testing.T) {
 	}{
 		{of(MaxEvents + 1), "more than 1000 events"},
 		{append(of(1), bytes.Repeat([]byte(" "), MaxBody)...), "more than 4194304 bytes"},
-		{more(strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)), "nested deeper than 32"},
-		{more(strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)), ""},
-		{more("[" + strings.Repeat("1,", maxValues) + "1]"), "more than 200000 values"},
-		{more("[" + strings.Repeat("1,", maxValues/2) + "1]"), ""},
+		{more(strings.Repeat("[", strictjson.MaxDepth) + strings.Repeat("]", strictjson.MaxDepth)), "nested more than 32 levels deep"},
+		{more(strings.Repeat("[", strictjson.MaxDepth-1) + strings.Repeat("]", strictjson.MaxDepth-1)), ""},
+		{more("[" + strings.Repeat("1,", strictjson.MaxValues) + "1]"), "more than 200000 values"},
+		{more("[" + strings.Repeat("1,", strictjson.MaxValues/2) + "1]"), ""},
 	} {
 		got, err := r.Receive(t.Context(), header, test.body)
 		if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.want)) || len(got.Pushes) > 0 {

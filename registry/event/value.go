@@ -1,20 +1,13 @@
 package event
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
-	"io"
+	"errors"
 	"math"
 	"strconv"
 	"time"
-	"unicode/utf8"
-)
 
-// What JSON may be at most.
-const (
-	maxDepth  = 32
-	maxValues = 200_000
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
 
 // A reading is a document being read. The first thing wrong with it is kept,
@@ -35,86 +28,25 @@ type value struct {
 	v  any // nil, string, json.Number, bool, []any, map[string]any
 }
 
-// read decodes one JSON object and nothing after it. Duplicate names are
-// refused: readers differ in which of them they use.
+// read decodes one JSON object and nothing after it.
 func read(at string, body []byte) (value, error) {
 	if len(body) > MaxBody {
 		return value{}, malformed(at, "more than %d bytes", MaxBody)
 	}
-	if !utf8.Valid(body) || !json.Valid(body) {
-		return value{}, malformed(at, "not one JSON value in UTF-8")
-	}
-	d := treeDecoder{dec: json.NewDecoder(bytes.NewReader(body)), left: maxValues}
-	d.dec.UseNumber()
-	v, err := d.value(maxDepth)
-	if err != nil {
+	v, err := strictjson.Parse(body)
+	twice, ok := errors.AsType[*strictjson.NameError](err)
+	switch {
+	case ok:
+		return value{}, malformed(at, "%s stands twice in one object", quote(twice.Name))
+	case errors.Is(err, strictjson.ErrDepth), errors.Is(err, strictjson.ErrValues):
 		return value{}, malformed(at, "%s", err)
-	}
-	if _, err := d.dec.Token(); err != io.EOF {
-		return value{}, malformed(at, "something follows the first value")
+	case err != nil:
+		return value{}, malformed(at, "not one JSON value in UTF-8")
 	}
 	if _, ok := v.(map[string]any); !ok {
 		return value{}, malformed(at, "want an object, have %s", kindOf(v))
 	}
 	return value{reading: &reading{}, at: at, v: v}, nil
-}
-
-type treeDecoder struct {
-	dec  *json.Decoder
-	left int
-}
-
-func (d *treeDecoder) value(depth int) (any, error) {
-	if d.left--; d.left < 0 {
-		return nil, fmt.Errorf("more than %d values", maxValues)
-	}
-	token, err := d.dec.Token()
-	if err != nil {
-		return nil, fmt.Errorf("not JSON")
-	}
-	delim, nested := token.(json.Delim)
-	switch {
-	case !nested:
-		return token, nil
-	case depth == 0:
-		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
-	case delim == '[':
-		return d.list(depth)
-	default:
-		return d.object(depth)
-	}
-}
-
-func (d *treeDecoder) list(depth int) (any, error) {
-	list := []any{}
-	for d.dec.More() {
-		item, err := d.value(depth - 1)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, item)
-	}
-	_, err := d.dec.Token()
-	return list, err
-}
-
-func (d *treeDecoder) object(depth int) (any, error) {
-	object := map[string]any{}
-	for d.dec.More() {
-		token, err := d.dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string) // nothing else comes before a colon
-		if _, have := object[name]; have {
-			return nil, fmt.Errorf("%s stands twice in one object", quote(name))
-		}
-		if object[name], err = d.value(depth - 1); err != nil {
-			return nil, err
-		}
-	}
-	_, err := d.dec.Token()
-	return object, err
 }
 
 func kindOf(v any) string {

@@ -255,10 +255,10 @@ func compose(base *manifest, config object, layers []planned) (raw []byte, media
 	}
 	mediaType = string(types.OCIManifestSchema1)
 	return object{
-		{"schemaVersion", encode(2)},
-		{"mediaType", encode(mediaType)},
-		{"config", config.encode()},
-		{"layers", encodeList(list)},
+		{Name: "schemaVersion", Value: encode(2)},
+		{Name: "mediaType", Value: encode(mediaType)},
+		{Name: "config", Value: config.encode()},
+		{Name: "layers", Value: encodeList(list)},
 	}.encode(), mediaType
 }
 

@@ -126,7 +126,7 @@ func within(raw []byte, names ...string) (object, error) {
 		rest = rest.without(name)
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("unknown member %.40q", rest[0].name)
+		return nil, fmt.Errorf("unknown member %.40q", rest[0].Name)
 	}
 	return o, nil
 }

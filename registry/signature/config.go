@@ -58,9 +58,9 @@ func constantConfig(n int) []byte {
 // newConfig describes constantConfig content.
 func newConfig(content []byte) object {
 	return object{
-		{"mediaType", encode(string(types.OCIConfigJSON))},
-		{"size", encode(len(content))},
-		{"digest", encode(hash(content).String())},
+		{Name: "mediaType", Value: encode(string(types.OCIConfigJSON))},
+		{Name: "size", Value: encode(len(content))},
+		{Name: "digest", Value: encode(hash(content).String())},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/sealwright/sealwright/engine/strictjson"
 	"github.com/sealwright/sealwright/registry"
 )
 
@@ -240,7 +241,7 @@ func TestForeignTag(t *testing.T) {
 		{"more than one document", ociManifest, good + "{}", ErrForeign},
 		{"not UTF-8", ociManifest, with(`"config"`, "\"\xff\":1,\"config\""), ErrForeign},
 		{"two lists of layers", ociManifest, with(`"layers"`, `"Layers":[],"layers"`), ErrForeign},
-		{"more members than any has", ociManifest, with(`"config"`, members(maxMembers)+`"config"`), ErrForeign},
+		{"more members than any has", ociManifest, with(`"config"`, members(strictjson.MaxMembers)+`"config"`), ErrForeign},
 		{"schema 1", ociManifest, with(`"schemaVersion":2`, `"schemaVersion":1`), ErrForeign},
 		{"no layers", ociManifest, `{"schemaVersion":2,"config":{}}`, ErrForeign},
 		{"layers are no list", ociManifest, `{"schemaVersion":2,"config":{},"layers":{}}`, ErrForeign},

@@ -92,7 +92,7 @@ func FuzzAppend(f *testing.F) {
 func texts(o object) []string {
 	var out []string
 	for _, m := range o {
-		out = append(out, m.name+"="+string(m.value))
+		out = append(out, m.Name+"="+string(m.Value))
 	}
 	return out
 }

@@ -64,7 +64,7 @@ func parseNotationPayload(raw []byte) (notationClaim, error) {
 // target reads a descriptor with the members that payloads have, and no other.
 func (o object) target() (notationClaim, error) {
 	if extra := o.without("mediaType").without("digest").without("size").without("annotations"); len(extra) > 0 {
-		return notationClaim{}, fmt.Errorf("unknown member %.40q", extra[0].name)
+		return notationClaim{}, fmt.Errorf("unknown member %.40q", extra[0].Name)
 	}
 	var c notationClaim
 	var err error
@@ -101,11 +101,11 @@ func (o object) identity() (string, error) {
 	}
 	var identity string
 	for _, a := range annotations {
-		text, err := annotations.text(a.name)
+		text, err := annotations.text(a.Name)
 		if err != nil {
 			return "", fmt.Errorf("annotations: %w", err)
 		}
-		if a.name == annotationIdentity {
+		if a.Name == annotationIdentity {
 			identity = text
 		}
 	}

@@ -35,7 +35,7 @@ func parsePayload(raw []byte) (claim, error) {
 		return claim{}, fmt.Errorf("payload: %w", err)
 	}
 	if extra := top.without("critical").without("optional"); len(extra) > 0 {
-		return claim{}, fmt.Errorf("payload: unknown member %.40q", extra[0].name)
+		return claim{}, fmt.Errorf("payload: unknown member %.40q", extra[0].Name)
 	}
 	if o := top.value("optional"); len(o) > 0 && o[0] != '{' && !bytes.Equal(o, []byte("null")) {
 		return claim{}, errors.New("payload: optional is neither null nor an object")
@@ -89,7 +89,7 @@ func exactly(raw []byte, names ...string) (object, error) {
 		rest = rest.without(name)
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("unknown member %.40q", rest[0].name)
+		return nil, fmt.Errorf("unknown member %.40q", rest[0].Name)
 	}
 	return o, nil
 }

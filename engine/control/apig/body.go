@@ -1,56 +1,32 @@
 package apig
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"unicode/utf8"
+
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
 
 // A document is a JSON object, whose members are read by name as they are asked for.
 // As the vendor does, members that nobody asks for are ignored.
-type document map[string]json.RawMessage
+type document map[string]any
 
-// parse reads one JSON object in UTF-8, whose names differ, and nothing behind it.
+// parse reads one JSON object.
 func parse(body []byte) (document, error) {
-	if !utf8.Valid(body) {
-		return nil, malformedBody("the body is not UTF-8")
+	v, err := strictjson.Parse(body)
+	if err != nil {
+		return nil, malformedBody("the body is refused: " + err.Error())
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+	doc, ok := v.(map[string]any)
+	if !ok {
 		return nil, malformedBody("the body is not a JSON object")
-	}
-	doc := document{}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, malformedBody("the body is not JSON")
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, malformedBody("the body is not JSON")
-		}
-		text, _ := name.(string) // nothing else is a name
-		if _, twice := doc[text]; twice {
-			return nil, malformedBody("a name is in the body twice")
-		}
-		doc[text] = value
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, malformedBody("the body is not JSON")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, malformedBody("there is more in the body than a JSON object")
 	}
 	return doc, nil
 }
 
 // text returns a member that is text. None, null and "" are the same.
 func (d document) text(name string) (string, error) {
-	var text string
-	if raw, there := d[name]; there && json.Unmarshal(raw, &text) != nil {
+	text, ok := d[name].(string)
+	if !ok && d[name] != nil {
 		return "", invalid(name, "allowed: text")
 	}
 	return text, nil
@@ -58,18 +34,18 @@ func (d document) text(name string) (string, error) {
 
 // texts returns a member that is a list of texts, none of which is empty.
 func (d document) texts(name string, most int) ([]string, error) {
-	var list []string
-	if raw, there := d[name]; there && json.Unmarshal(raw, &list) != nil {
+	items, ok := d[name].([]any)
+	switch {
+	case !ok && d[name] != nil:
 		return nil, invalid(name, "allowed: a list of texts")
-	}
-	if len(list) == 0 {
+	case len(items) == 0:
 		return nil, missing(name)
-	}
-	if len(list) > most {
+	case len(items) > most:
 		return nil, invalid(name, fmt.Sprintf("allowed: 1 to %d texts", most))
 	}
-	for _, text := range list {
-		if text == "" {
+	list := make([]string, len(items))
+	for i, item := range items {
+		if list[i], ok = item.(string); !ok || list[i] == "" {
 			return nil, invalid(name, "allowed: texts that are not empty")
 		}
 	}

@@ -105,14 +105,14 @@ func TestBodies(t *testing.T) {
 	t.Parallel()
 	place := newPlace(t, quick())
 	for _, body := range []string{"", " ", "null", "[]", `"name"`, "1", "{", `{"name"`, `{"name":`, `{"name":"demo"`, `{"name":"demo",}`, `{"name":"demo"}{}`, `{"name":"demo"} x`,
-		`{"name":"demo","name":"demo"}`, `{"name":"demo","n\u0061me":"other"}`, `{"name":"demo","x":1,"x":2}`, "{\"name\":\"de\xffmo\"}", "\ufeff{\"name\":\"demo\"}", `{name:"demo"}`, `{'name':'demo'}`,
+		`{"name":"demo","name":"demo"}`, `{"name":"demo","x":[{"a":1,"a":2}]}`, `{"name":"demo","n\u0061me":"other"}`, `{"name":"demo","x":1,"x":2}`, "{\"name\":\"de\xffmo\"}", "\ufeff{\"name\":\"demo\"}", `{name:"demo"}`, `{'name':'demo'}`,
 		`{"name":"demo","x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, `{"name":"demo","x":NaN}`, `{"name":"demo"}` + "\x00"} {
 		for _, path := range []string{"/signs", "/sign-bindings"} {
 			s := place.ask(t, http.MethodPost, base+path, controltest.AdminToken, body)
 			want(t, fmt.Sprintf("%s %.60q", path, body), s, 400, "APIG.2000", "Parameter error")
 		}
 	}
-	place.create(t, " \n{\"name\" : \"d\\u0065mo\", \"NAME\": \"x\", \"x\": [[[{\"a\":1,\"a\":2}]]]} \n")
+	place.create(t, " \n{\"name\" : \"d\\u0065mo\", \"NAME\": \"x\", \"x\": [[[{\"a\":1,\"A\":2}]]]} \n")
 	if k := place.stored(t); len(k) != 1 || k[0].Name != "demo" {
 		t.Errorf("%+v", k)
 	}

@@ -1,94 +1,29 @@
 package oci
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-)
 
-// maxDepth is how deep values are nested that this API reads: defined tags.
-const maxDepth = 4
+	"github.com/sealwright/sealwright/engine/strictjson"
+)
 
 // An object is a JSON object that was sent. Members that are null are not there.
 // Members that nobody asks for are passed over: newer clients know more of them.
 type object map[string]any
 
-// parseObject reads a body that is one JSON object, with each name once.
+// parseObject reads a body that is one JSON object.
 func parseObject(body []byte) (object, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, unreadable("The request has no body.")
-	}
-	if !utf8.Valid(body) {
-		return nil, unreadable("The body is not UTF-8.")
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	v, err := parseValue(d, 0)
+	v, err := strictjson.Parse(body)
 	if err != nil {
-		return nil, err
+		return nil, unreadable("The body is refused: " + err.Error() + ".")
 	}
-	o, ok := v.(object)
+	o, ok := v.(map[string]any)
 	if !ok {
 		return nil, unreadable("The body is not a JSON object.")
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, unreadable("Something follows the JSON object.")
-	}
 	return o, nil
-}
-
-func parseValue(d *json.Decoder, depth int) (any, error) {
-	token, err := d.Token()
-	if err != nil {
-		return nil, unreadable("The body is not JSON.")
-	}
-	if token != json.Delim('{') && token != json.Delim('[') {
-		return token, nil
-	}
-	if depth == maxDepth {
-		return nil, unreadable("The body is nested too deeply.")
-	}
-	if token == json.Delim('[') {
-		return parseList(d, depth+1)
-	}
-	o := object{}
-	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, unreadable("The body is not JSON.")
-		}
-		if _, twice := o[name]; twice {
-			return nil, unreadable("The body has a name twice.")
-		}
-		if o[name], err = parseValue(d, depth+1); err != nil {
-			return nil, err
-		}
-	}
-	return o, end(d)
-}
-
-func parseList(d *json.Decoder, depth int) (any, error) {
-	list := []any{}
-	for d.More() {
-		v, err := parseValue(d, depth)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	return list, end(d)
-}
-
-func end(d *json.Decoder) error {
-	if _, err := d.Token(); err != nil {
-		return unreadable("The body is not JSON.")
-	}
-	return nil
 }
 
 // text returns a string that is required, of at most most characters; any number of
@@ -135,7 +70,7 @@ func (o object) tags(field, otherwise string, check func(object) error) (string,
 	if v == nil {
 		return otherwise, nil
 	}
-	tags, ok := v.(object)
+	tags, ok := v.(map[string]any)
 	if !ok {
 		return "", invalid(field, "it is not an object")
 	}
@@ -170,7 +105,7 @@ func checkDefinedTags(tags object) error {
 		if err := checkTagName(field, namespace); err != nil {
 			return err
 		}
-		inner, ok := v.(object)
+		inner, ok := v.(map[string]any)
 		if !ok {
 			return invalid(field, "a namespace is not an object")
 		}

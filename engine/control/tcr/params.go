@@ -1,13 +1,12 @@
 package tcr
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
+	"errors"
 	"maps"
 	"slices"
-	"strconv"
-	"unicode/utf8"
+
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
 
 const (
@@ -20,62 +19,38 @@ const (
 // params are the parameters of a request. Those that are asked for are taken out,
 // and the first fault is kept; what is left at the end is unknown.
 type params struct {
-	left map[string]json.RawMessage
+	left map[string]any
 	err  error
 }
 
-// parseParams reads a JSON object with each name once, spelt exactly. No body at
-// all is one without parameters.
+// parseParams reads a JSON object. No body at all is one without parameters.
 func parseParams(body []byte) (*params, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return &params{left: map[string]json.RawMessage{}}, nil
+	v, err := strictjson.Parse(body)
+	twice, ok := errors.AsType[*strictjson.NameError](err)
+	switch {
+	case errors.Is(err, strictjson.ErrEmpty):
+		v = map[string]any{}
+	case ok:
+		return nil, refusal("InvalidParameter", "The parameter %.64q is given twice.", twice.Name)
+	case err != nil:
+		return nil, refusal("InvalidParameter", "The body is not one JSON object: %s.", err)
 	}
-	if !utf8.Valid(body) {
-		return nil, refusal("InvalidParameter", "The body is not UTF-8.")
-	}
-	left, err := parseObject(body)
-	if err != nil {
-		return nil, err
+	left, ok := v.(map[string]any)
+	if !ok {
+		return nil, refusal("InvalidParameter", "The body is not one JSON object.")
 	}
 	return &params{left: left}, nil
 }
 
-func parseObject(raw []byte) (map[string]json.RawMessage, error) {
-	notJSON := refusal("InvalidParameter", "The body is not one JSON object.")
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if begin, err := d.Token(); err != nil || begin != json.Delim('{') {
-		return nil, notJSON
-	}
-	object := map[string]json.RawMessage{}
-	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, notJSON
-		}
-		if _, twice := object[name]; twice {
-			return nil, refusal("InvalidParameter", "The parameter %.64q is given twice.", name)
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, notJSON
-		}
-		object[name] = value
-	}
-	if _, err := d.Token(); err != nil { // the closing brace
-		return nil, notJSON
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, notJSON
-	}
-	return object, nil
-}
-
-// take returns a parameter, nil if it is not given.
-func (p *params) take(name string) json.RawMessage {
-	raw := p.left[name]
+// take returns a parameter, and whether it is given; null is no value of any type.
+func take[T any](p *params, name, want string) (value T, given bool) {
+	v, given := p.left[name]
 	delete(p.left, name)
-	return raw
+	value, ok := v.(T)
+	if given && !ok {
+		p.wrongType(name, want)
+	}
+	return value, ok
 }
 
 func (p *params) fail(err *apiError) {
@@ -109,45 +84,26 @@ func (p *params) text(name string) string {
 
 // optional returns a text, empty if it is not given.
 func (p *params) optional(name string) string {
-	raw := p.take(name)
-	if raw == nil {
-		return ""
-	}
-	value, ok := text(raw)
-	if !ok {
-		p.wrongType(name, "a string")
-	}
+	value, _ := take[string](p, name, "a string")
 	if len(value) > maxText {
 		p.fail(refusal(codeInvalid, "%s: has %d bytes; allowed: at most %d", name, len(value), maxText))
 	}
 	return value
 }
 
-func text(raw json.RawMessage) (string, bool) {
-	var value string
-	ok := len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &value) == nil
-	return value, ok
-}
-
 // flag returns a boolean, false if it is not given.
 func (p *params) flag(name string) bool {
-	switch raw := p.take(name); string(raw) {
-	case "true":
-		return true
-	case "false", "":
-	default:
-		p.wrongType(name, "a boolean")
-	}
-	return false
+	value, _ := take[bool](p, name, "a boolean")
+	return value
 }
 
 // number returns an integer between 0 and limit, and otherwise if it is not given.
 func (p *params) number(name string, otherwise, limit int) int {
-	raw := p.take(name)
-	if raw == nil {
+	number, given := take[json.Number](p, name, "an integer")
+	if !given {
 		return otherwise
 	}
-	value, err := strconv.ParseInt(string(raw), 10, 64)
+	value, err := number.Int64()
 	switch {
 	case err != nil:
 		p.wrongType(name, "an integer")
@@ -161,34 +117,18 @@ func (p *params) number(name string, otherwise, limit int) int {
 
 // texts returns a list of texts.
 func (p *params) texts(name string) []string {
-	raw := p.take(name)
-	if raw == nil {
-		return nil
+	items, _ := take[[]any](p, name, "a list of strings")
+	if len(items) > maxList {
+		p.fail(refusal("InvalidParameterValue", "The parameter `%s` has %d values, want at most %d.", name, len(items), maxList))
 	}
-	list, ok := texts(raw)
-	switch {
-	case !ok:
-		p.wrongType(name, "a list of strings")
-	case len(list) > maxList:
-		p.fail(refusal("InvalidParameterValue", "The parameter `%s` has %d values, want at most %d.", name, len(list), maxList))
+	list := make([]string, len(items))
+	for i, item := range items {
+		var ok bool
+		if list[i], ok = item.(string); !ok || len(list[i]) > maxText {
+			p.wrongType(name, "a list of strings")
+		}
 	}
 	return list
-}
-
-func texts(raw json.RawMessage) ([]string, bool) {
-	var values []json.RawMessage
-	if len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &values) != nil {
-		return nil, false
-	}
-	list := make([]string, len(values))
-	for i, v := range values {
-		value, ok := text(v)
-		if !ok || len(value) > maxText {
-			return nil, false
-		}
-		list[i] = value
-	}
-	return list, true
 }
 
 // A filter asks for what has one of the values.
@@ -199,21 +139,17 @@ type filter struct {
 
 // filters returns the filters, which may have these names.
 func (p *params) filters(allowed ...string) []filter {
-	const name = "Filters"
-	raw := p.take(name)
-	if raw == nil {
-		return nil
-	}
-	var values []json.RawMessage
-	if raw[0] != '[' || json.Unmarshal(raw, &values) != nil || len(values) > maxList {
-		p.wrongType(name, "a list of filters")
+	const name, want = "Filters", "a list of filters"
+	values, _ := take[[]any](p, name, want)
+	if len(values) > maxList {
+		p.wrongType(name, want)
 		return nil
 	}
 	var list []filter
 	for _, v := range values {
-		object, err := parseObject(v)
-		if err != nil {
-			p.wrongType(name, "a list of filters")
+		object, ok := v.(map[string]any)
+		if !ok {
+			p.wrongType(name, want)
 			return nil
 		}
 		inner := params{left: object}

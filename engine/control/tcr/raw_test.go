@@ -106,7 +106,7 @@ func TestBodies(t *testing.T) {
 		`{` + good + `,"Limit":1e1}`:                               "InvalidParameter",
 		`{` + good + `,"Filters":[{"Name":"Tags","Name":"Tags"}]}`: "InvalidParameter",
 		`{` + good + `,"x":` + strings.Repeat("[", 100000) + `}`:   "InvalidParameter",
-		`{` + good + `,"x":` + strings.Repeat(`{"a":`, 9000) + `1` + strings.Repeat(`}`, 9000) + `}`: "UnknownParameter",
+		`{` + good + `,"x":` + strings.Repeat(`{"a":`, 9000) + `1` + strings.Repeat(`}`, 9000) + `}`: "InvalidParameter",
 		"{\"RegistryId\":\"\xff\"}":                     "InvalidParameter",
 		`{"registryid":"` + controltest.Instance + `"}`: "MissingParameter",
 	} {

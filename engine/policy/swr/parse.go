@@ -1,17 +1,14 @@
 package swr
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/engine/strictjson"
 )
-
-// maxDepth is how deep what a client sends may be nested: a policy takes six levels.
-const maxDepth = 16
 
 // Parse reads what a client sends to create or replace a policy. Fields that SWR
 // does not have are passed over, as SWR does. What is not JSON, ambiguous, of a
@@ -156,75 +153,24 @@ func typeOf(value any) string {
 	return "object"
 }
 
-// Object reads one JSON object, as maps, slices and strings. It refuses what
-// readers understand in different ways: names that are there twice, text after the
-// object, bytes that are no text, and nesting without need.
+// Object reads one JSON object, as maps, slices and strings, and refuses what readers
+// understand in different ways.
 func Object(data []byte) (map[string]any, error) {
-	switch {
-	case len(bytes.TrimSpace(data)) == 0:
-		return nil, fmt.Errorf("the body is empty")
-	case !utf8.Valid(data):
-		return nil, fmt.Errorf("the body is not UTF-8")
-	case !json.Valid(data):
-		return nil, fmt.Errorf("the body is not JSON")
+	value, err := strictjson.Parse(data)
+	if twice, ok := errors.AsType[*strictjson.NameError](err); ok {
+		return nil, fmt.Errorf("the body has the name %s twice in one object", quote(twice.Name))
 	}
-	r := reader{json.NewDecoder(bytes.NewReader(data))}
-	r.tokens.UseNumber()
-	value, err := r.value(0)
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, strictjson.ErrTrailing):
+		return nil, errors.New("the body is not JSON: something follows the object")
+	case errors.Is(err, strictjson.ErrValues):
+		return nil, fmt.Errorf("the body has %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("the body is %w", err)
 	}
 	fields, ok := value.(map[string]any)
 	if !ok {
 		return nil, fmt.Errorf("the body is a JSON %s", typeOf(value))
 	}
 	return fields, nil
-}
-
-// A reader reads valid JSON.
-type reader struct{ tokens *json.Decoder }
-
-func (r reader) value(depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, fmt.Errorf("the body is nested more than %d levels deep", maxDepth)
-	}
-	token, err := r.tokens.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch token {
-	case json.Delim('{'):
-		return r.object(depth)
-	case json.Delim('['):
-		list := []any{}
-		for r.tokens.More() {
-			item, err := r.value(depth + 1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, item)
-		}
-		_, err := r.tokens.Token()
-		return list, err
-	}
-	return token, nil
-}
-
-func (r reader) object(depth int) (any, error) {
-	fields := map[string]any{}
-	for r.tokens.More() {
-		token, err := r.tokens.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string) // of valid JSON it is one
-		if _, twice := fields[name]; twice {
-			return nil, fmt.Errorf("the body has the name %s twice in one object", quote(name))
-		}
-		if fields[name], err = r.value(depth + 1); err != nil {
-			return nil, err
-		}
-	}
-	_, err := r.tokens.Token()
-	return fields, err
 }

@@ -56,7 +56,7 @@ func TestRefuses(t *testing.T) {
 		{"not UTF-8", "aaa", "a\xff", "the body is not UTF-8"},
 		{"twice", `"enabled": true`, `"enabled": true, "enabled": false`, `the body has the name "enabled" twice`},
 		{"twice, escaped", `"kind"`, `"k\u0069nd": "regex", "kind"`, `the body has the name "kind" twice`},
-		{"deep", `"enabled": true`, `"enabled": true, "x": ` + strings.Repeat("[", 17) + strings.Repeat("]", 17), "nested more than 16 levels deep"},
+		{"deep", `"enabled": true`, `"enabled": true, "x": ` + strings.Repeat("[", 32) + strings.Repeat("]", 32), "nested more than 32 levels deep"},
 		{"other case", `"name"`, `"Name"`, "name: is required; allowed: a string"},
 		{"null name", `"aaa"`, `null`, "name: is required"},
 		{"number", `"aaa"`, `1`, "name: is a JSON number; allowed: a string"},
