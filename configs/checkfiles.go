@@ -22,6 +22,18 @@ func (c *Config) CheckFiles() error {
 			faults = append(faults, at.in(field).fault(problem, allowed))
 		}
 	}
+	c.registryFiles(check)
+	c.keyFiles(check)
+	c.policyFiles(check)
+	c.callerFiles(check)
+	c.sinkFiles(check)
+	return faults.asError()
+}
+
+// A fileCheck keeps a problem, unless it is "".
+type fileCheck func(at place, field string, problem, allowed string)
+
+func (c *Config) registryFiles(check fileCheck) {
 	for i := range c.Registries {
 		r, at := &c.Registries[i], c.root.item("registries", i)
 		check(at, "host", directoryProblem(r.Layout()), "an OCI image layout")
@@ -32,6 +44,10 @@ func (c *Config) CheckFiles() error {
 		check(at, "cloud.config_file", secretProblem(r.Cloud.ConfigFile), privateFileAllowed)
 		check(at, "events.secret_file", secretProblem(r.Events.SecretFile), privateFileAllowed)
 	}
+}
+
+// keyFiles checks what keys are opened by.
+func (c *Config) keyFiles(check fileCheck) {
 	for i := range c.KeyStores {
 		s, at := &c.KeyStores[i], c.root.item("key_stores", i)
 		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
@@ -41,12 +57,6 @@ func (c *Config) CheckFiles() error {
 		check(at, "auth.jwt_file", fileProblem(s.Auth.JWTFile), "a service account token")
 		check(at, "auth.secret_key_file", secretProblem(s.Auth.SecretKeyFile), privateFileAllowed)
 		check(at, "auth.config_file", secretProblem(s.Auth.ConfigFile), privateFileAllowed)
-	}
-	for i := range c.Policies {
-		for j, a := range c.Policies[i].Timestamp {
-			check(c.policyPlace(i), fmt.Sprintf("timestamp[%d].ca", j), fileProblem(a.CA), "PEM certificates")
-		}
-		check(c.policyPlace(i), "transparency_log_key", fileProblem(c.Policies[i].TransparencyLogKey), "a PEM public key")
 	}
 	for i := range c.Keys {
 		k, at := &c.Keys[i], c.root.item("keys", i)
@@ -63,6 +73,19 @@ func (c *Config) CheckFiles() error {
 	for i, k := range c.PublicKeys {
 		check(c.root.item("public_keys", i), "public_key_file", fileProblem(k.PublicKeyFile), "a PEM public key")
 	}
+}
+
+func (c *Config) policyFiles(check fileCheck) {
+	for i := range c.Policies {
+		for j, a := range c.Policies[i].Timestamp {
+			check(c.policyPlace(i), fmt.Sprintf("timestamp[%d].ca", j), fileProblem(a.CA), "PEM certificates")
+		}
+		check(c.policyPlace(i), "transparency_log_key", fileProblem(c.Policies[i].TransparencyLogKey), "a PEM public key")
+	}
+}
+
+// callerFiles checks what callers prove themselves by, and we ourselves to them.
+func (c *Config) callerFiles(check fileCheck) {
 	for i, a := range c.Access {
 		at := c.root.item("access", i)
 		check(at, "token_file", secretProblem(a.TokenFile), privateFileAllowed)
@@ -70,7 +93,12 @@ func (c *Config) CheckFiles() error {
 		check(at, "certificate_file", fileProblem(a.CertificateFile), "a PEM certificate")
 		check(at, "public_key_file", fileProblem(a.PublicKeyFile), "a PEM public key")
 	}
-	check(c.root, "tracing.token_file", secretProblem(c.Tracing.TokenFile), privateFileAllowed)
+	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
+	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
+}
+
+// sinkFiles checks what is sent out with: records, the keys that sign requests, traces.
+func (c *Config) sinkFiles(check fileCheck) {
 	for i := range c.Sinks {
 		s, at := &c.Sinks[i], c.root.item("sinks", i)
 		check(at, "ca_file", fileProblem(s.CAFile), "PEM certificates")
@@ -81,9 +109,7 @@ func (c *Config) CheckFiles() error {
 	for i, path := range c.SignatureKeys.FormerSealKeyFiles {
 		check(c.root, fmt.Sprintf("signature_keys.former_seal_key_files[%d]", i), secretProblem(path), privateFileAllowed)
 	}
-	check(c.root, "tls.cert_file", fileProblem(c.TLS.CertFile), "a PEM certificate chain")
-	check(c.root, "tls.key_file", secretProblem(c.TLS.KeyFile), privateFileAllowed)
-	return faults.asError()
+	check(c.root, "tracing.token_file", secretProblem(c.Tracing.TokenFile), privateFileAllowed)
 }
 
 const privateFileAllowed = "a readable file with permissions 0600 or narrower, or 0440 if it is root's"
