@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/md5" //nolint:gosec // Oracle's fingerprint of a key, which proves nothing here
 	"crypto/rsa"
 	"crypto/sha256"
@@ -53,7 +52,7 @@ func caller(a configs.Access) (door.Credential, error) {
 	c := door.Credential{Name: a.Name, Role: roles[a.Role], Registries: a.Registries, Namespaces: a.Namespaces}
 	switch {
 	case a.TokenFile != "":
-		token, err := callerSecret(a.TokenFile, minToken)
+		token, err := readSecret(a.TokenFile, minToken)
 		if err != nil {
 			return c, fmt.Errorf("token_file: %w", err)
 		}
@@ -71,7 +70,7 @@ func caller(a configs.Access) (door.Credential, error) {
 		}
 		c.CertificateSHA256 = sha256.Sum256(chain[0].Raw)
 	case a.AccessKey != "":
-		secret, err := callerSecret(a.SecretKeyFile, minSecretKey)
+		secret, err := readSecret(a.SecretKeyFile, minSecretKey)
 		if err != nil {
 			return c, fmt.Errorf("secret_key_file: %w", err)
 		}
@@ -84,19 +83,6 @@ func caller(a configs.Access) (door.Credential, error) {
 		c.OCIKeyID, c.OCIPublicKey = a.OCIKeyID, public
 	}
 	return c, nil
-}
-
-// callerSecret reads a secret. White space around it does not count.
-func callerSecret(path string, least int) ([]byte, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	secret := bytes.TrimSpace(raw)
-	if len(secret) < least || len(secret) > maxSecret {
-		return nil, fmt.Errorf("%s: has %d bytes, want %d to %d, like those of openssl rand -hex 32", path, len(secret), least, maxSecret)
-	}
-	return secret, nil
 }
 
 // ociPublicKey reads an RSA public key, which must be the one whose fingerprint the

@@ -94,7 +94,7 @@ func openSeal(c configs.SignatureKeys) (*apig.Seal, error) {
 	}
 	var keys [][]byte
 	for _, path := range append([]string{c.SealKeyFile}, c.FormerSealKeyFiles...) {
-		text, err := callerSecret(path, hex.EncodedLen(apig.SealSize))
+		text, err := readSecret(path, hex.EncodedLen(apig.SealSize))
 		if err != nil {
 			return nil, fmt.Errorf("signature_keys: %w", err)
 		}

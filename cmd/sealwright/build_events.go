@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine/budget"
@@ -45,23 +43,16 @@ func (o *opener) events(c *configs.Registry) event.Config {
 		Transport: o.client(eventProofs, budget.Limits{RequestsPerSecond: eventProofsPerSecond, Concurrency: eventProofsAtOnce}).Transport}
 }
 
-// maxSecret is how long a secret may be, in bytes.
-const maxSecret = 4 << 10
-
 // eventSecret reads the file for each delivery, so that the secret can be
-// replaced. White space around it does not count.
+// replaced.
 func eventSecret(path string) func() ([]byte, error) {
 	if path == "" {
 		return nil
 	}
 	return func() ([]byte, error) {
-		raw, err := os.ReadFile(path)
+		secret, err := readSecret(path, 1)
 		if err != nil {
 			return nil, fmt.Errorf("events.secret_file: %w", err)
-		}
-		secret := bytes.TrimSpace(raw)
-		if len(secret) == 0 || len(secret) > maxSecret {
-			return nil, fmt.Errorf("events.secret_file %s: has %d bytes, want 1 to %d", path, len(secret), maxSecret)
 		}
 		return secret, nil
 	}

@@ -21,7 +21,7 @@ func openTracer(ctx context.Context, c configs.Tracing, log *zap.Logger) (*traci
 	o := tracing.Options{Endpoint: c.Endpoint, Ratio: c.Ratio, Version: version(), Log: log}
 	if c.TokenFile != "" {
 		o.Token = func() (string, error) {
-			token, err := callerSecret(c.TokenFile, 1)
+			token, err := readSecret(c.TokenFile, 1)
 			return string(token), err
 		}
 	}
