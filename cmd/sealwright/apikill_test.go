@@ -17,6 +17,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
 	"github.com/oracle/oci-go-sdk/v65/common"
 
+	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -86,7 +87,7 @@ func (a *apiHouse) changers(t *testing.T, image artifacts.ContainerImage) []*cha
 	}
 	list := []*changer{
 		{name: "swr", change: func(name string) error {
-			_, err := swr.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: swrPolicy(name)})
+			_, err := swr.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: controltest.SWRPolicy(name, "release")})
 			return err
 		}},
 		{name: "apig", change: func(name string) error {

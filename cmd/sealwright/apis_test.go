@@ -130,17 +130,6 @@ signature_keys: {seal_key_file: seal.key}
 
 func pointer[T any](v T) *T { return &v }
 
-// swrPolicy is what Huawei's SDK sends to have everything of a namespace signed.
-func swrPolicy(name string) *model.CreateSignaturePolicyRequestBody {
-	return &model.CreateSignaturePolicyRequestBody{Name: name, Enabled: true, SignatureKey: "release",
-		SignatureMethod:    model.GetCreateSignaturePolicyRequestBodySignatureMethodEnum().KMS,
-		SignatureAlgorithm: model.GetCreateSignaturePolicyRequestBodySignatureAlgorithmEnum().ECDSA_SHA_256,
-		Trigger:            &model.TriggerConfig{Type: model.GetTriggerConfigTypeEnum().MANUAL},
-		ScopeRules: []model.SignScopeRule{{RepoScopeMode: "regular",
-			TagSelectors:   []model.SignRuleSelector{{Kind: "doublestar", Decoration: "matches", Pattern: "**"}},
-			ScopeSelectors: map[string][]model.SignRuleSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}}}}}
-}
-
 // accepts fails unless the release key's signature of an image is in the registry.
 func (a *apiHouse) accepts(image string) {
 	a.t.Helper()
@@ -177,7 +166,7 @@ func TestVendorsSDKs(t *testing.T) {
 func (a *apiHouse) byHuawei(t *testing.T) {
 	a.registry.Push(t, "library/team/app:v1", registrytest.Image(t))
 	c := a.SWR(t, vendorKey, vendorSecret)
-	created, err := c.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: swrPolicy("by_huawei")})
+	created, err := c.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: controltest.SWRPolicy("by_huawei", "release")})
 	if err != nil {
 		t.Fatal(err)
 	}

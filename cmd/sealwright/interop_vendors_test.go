@@ -61,14 +61,7 @@ func TestInteropVendors(t *testing.T) {
 	}
 	t.Run("huawei", func(t *testing.T) {
 		swr := vendors.SWR(t, accessKey, secret)
-		made, err := swr.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: instance, NamespaceName: "huawei",
-			Body: &model.CreateSignaturePolicyRequestBody{Name: "every_image", Enabled: true, SignatureKey: "p256",
-				SignatureMethod:    model.GetCreateSignaturePolicyRequestBodySignatureMethodEnum().KMS,
-				SignatureAlgorithm: model.GetCreateSignaturePolicyRequestBodySignatureAlgorithmEnum().ECDSA_SHA_256,
-				Trigger:            &model.TriggerConfig{Type: model.GetTriggerConfigTypeEnum().MANUAL},
-				ScopeRules: []model.SignScopeRule{{RepoScopeMode: "regular",
-					TagSelectors:   []model.SignRuleSelector{{Kind: "doublestar", Decoration: "matches", Pattern: "v*"}},
-					ScopeSelectors: map[string][]model.SignRuleSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}}}}}})
+		made, err := swr.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: instance, NamespaceName: "huawei", Body: controltest.SWRPolicy("every_image", "p256")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/controltest/wire"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 )
@@ -34,9 +35,9 @@ func (c *clock) set(now time.Time) {
 	c.now = now
 }
 
-func readWire(tb testing.TB) []controltest.WireRequest {
+func readWire(tb testing.TB) []wire.Request {
 	tb.Helper()
-	all := controltest.ReadWire(tb)
+	all := wire.Read(tb)
 	if len(all) != 52 {
 		tb.Fatalf("%d requests, want 52", len(all))
 	}
@@ -86,7 +87,7 @@ func TestWire(t *testing.T) {
 }
 
 // send sends a request byte by byte as it was, with the door's clock at its time.
-func sendWire(t *testing.T, w controltest.WireRequest, place *place, now *clock) (int, string) {
+func sendWire(t *testing.T, w wire.Request, place *place, now *clock) (int, string) {
 	t.Helper()
 	now.set(time.Now())
 	if date := w.Header["X-Sdk-Date"]; date != "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
 	apig "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2"
 	swr "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2/model"
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
 	oracle "github.com/oracle/oci-go-sdk/v65/common"
 	tencent "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
@@ -143,4 +144,16 @@ func (v Vendors) Oracle(t testing.TB, k OracleKey) artifacts.ArtifactsClient {
 	}
 	c.Host = v.URL
 	return c
+}
+
+// SWRPolicy is what Huawei's SDK sends to have everything of a namespace signed
+// with a key for ECDSA with P-256, by hand.
+func SWRPolicy(name, key string) *model.CreateSignaturePolicyRequestBody {
+	return &model.CreateSignaturePolicyRequestBody{Name: name, Enabled: true, SignatureKey: key,
+		SignatureMethod:    model.GetCreateSignaturePolicyRequestBodySignatureMethodEnum().KMS,
+		SignatureAlgorithm: model.GetCreateSignaturePolicyRequestBodySignatureAlgorithmEnum().ECDSA_SHA_256,
+		Trigger:            &model.TriggerConfig{Type: model.GetTriggerConfigTypeEnum().MANUAL},
+		ScopeRules: []model.SignScopeRule{{RepoScopeMode: "regular",
+			TagSelectors:   []model.SignRuleSelector{{Kind: "doublestar", Decoration: "matches", Pattern: "**"}},
+			ScopeSelectors: map[string][]model.SignRuleSelector{"repository": {{Kind: "doublestar", Decoration: "repoMatches", Pattern: "**"}}}}}}
 }

@@ -1,26 +1,20 @@
 package door
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealwright/sealwright/engine/control/controltest/wire"
 )
 
 // A wireRequest is one that a vendor's SDK sent: Huawei's, Tencent's, Oracle's, or
-// Open Telekom Cloud's gophertelekomcloud. Refused are those that were signed wrongly
-// on purpose.
-type wireRequest struct {
-	Method, URI, Body string
-	Header            map[string]string
-	Refused           bool
-}
+// Open Telekom Cloud's gophertelekomcloud.
+type wireRequest struct{ wire.Request }
 
 func (w wireRequest) sent() sent {
 	s := sent{method: w.Method, uri: w.URI, body: w.Body, header: http.Header{}}
@@ -68,18 +62,9 @@ func (w wireRequest) time(t *testing.T) time.Time {
 
 func readWire(tb testing.TB) []wireRequest {
 	tb.Helper()
-	file, err := os.Open("testdata/wire.jsonl")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
 	var all []wireRequest
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var w wireRequest
-		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			tb.Fatal(err)
-		}
-		all = append(all, w)
+	for _, w := range wire.Read(tb) {
+		all = append(all, wireRequest{w})
 	}
 	if len(all) != 104 {
 		tb.Fatalf("%d requests, want 104", len(all))

@@ -19,11 +19,12 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/controltest/wire"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/oci"
 )
 
-func wireRequest(w controltest.WireRequest) *http.Request {
+func wireRequest(w wire.Request) *http.Request {
 	r := httptest.NewRequest(w.Method, w.URI, strings.NewReader(w.Body))
 	for name, value := range w.Header {
 		r.Header.Set(name, value)
@@ -47,7 +48,7 @@ func TestWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := controltest.ReadWire(t)
+	all := wire.Read(t)
 	var now atomic.Int64
 	id := regexp.MustCompile(`keyId="([^"]+)"`).FindStringSubmatch(all[0].Header["Authorization"])[1]
 	h := newHouse(t, controltest.Options{Clock: func() time.Time { return time.Unix(now.Load(), 0) },

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/controltest/wire"
 	"github.com/sealwright/sealwright/engine/policy"
 )
 
@@ -39,7 +40,7 @@ func TestWire(t *testing.T) {
 		{404, "SVCSTG.SWR.4040010"},
 		{401, "APIGW.0301"},
 	}
-	wire := controltest.ReadWire(t)
+	wire := wire.Read(t)
 	if len(wire) != len(want) {
 		t.Fatalf("%d requests, want %d", len(wire), len(want))
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/controltest/wire"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/control/tcr"
@@ -39,7 +40,7 @@ func TestWire(t *testing.T) {
 		"", "", // deleted, and again with the same signature
 		"AuthFailure.SignatureFailure",
 	}
-	for i, w := range controltest.ReadWire(t) {
+	for i, w := range wire.Read(t) {
 		seconds, err := strconv.ParseInt(w.Header["X-Tc-Timestamp"], 10, 64)
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,6 @@
-package controltest
+// Package wire reads requests that vendors' SDKs sent once. It knows nothing of what
+// takes them, so that the door's own tests can use it.
+package wire
 
 import (
 	"bufio"
@@ -7,26 +9,26 @@ import (
 	"testing"
 )
 
-// A WireRequest is one that a vendor's SDK sent once.
-type WireRequest struct {
+// A Request is one that a vendor's SDK sent once.
+type Request struct {
 	Method, URI, Body string
 	Header            map[string]string
 	// Refused is for what was signed wrongly on purpose.
 	Refused bool
 }
 
-// ReadWire returns the requests in testdata/wire.jsonl of the package that is tested.
-func ReadWire(t testing.TB) []WireRequest {
+// Read returns the requests in testdata/wire.jsonl of the package that is tested.
+func Read(t testing.TB) []Request {
 	t.Helper()
 	file, err := os.Open("testdata/wire.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
-	var all []WireRequest
+	var all []Request
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
-		var w WireRequest
+		var w Request
 		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
 			t.Fatal(err)
 		}
