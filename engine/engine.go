@@ -41,6 +41,9 @@ type Options struct {
 	// knows as disabled, before they are dropped: a replica may have taken them
 	// that got its configuration earlier. Default 10 minutes.
 	Grace time.Duration
+	// CatalogAge is how long a listing of a registry's repositories is used again for
+	// callers of APIs. Default 10 seconds; negative: not at all.
+	CatalogAge time.Duration
 	// Observe, when set, is told of each artifact's outcome. It must not block,
 	// nor may the functions below.
 	Observe func(Outcome)
@@ -72,7 +75,8 @@ type Engine struct {
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
 	cutNow   context.CancelFunc
 	retired  sync.WaitGroup
-	doubts   sync.Map // names of policies whose Doubt waits for their key
+	listings sync.WaitGroup // of registries' repositories
+	doubts   sync.Map       // names of policies whose Doubt waits for their key
 	known    atomic.Pointer[knownPolicies]
 }
 
@@ -98,6 +102,9 @@ func New(o Options) *Engine {
 	}
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Minute
+	}
+	if o.CatalogAge == 0 {
+		o.CatalogAge = catalogAge
 	}
 	if o.PutOff <= 0 {
 		o.PutOff = putOff
@@ -162,6 +169,7 @@ func (e *Engine) schedules() []schedule {
 // the setup; the engine is of no use afterwards.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.stopOnce.Do(func() { close(e.stopping) })
+	defer e.listings.Wait() // cut by then
 	defer e.cutNow()
 	defer context.AfterFunc(ctx, e.cutNow)()
 	err := e.journal.StopJobs(ctx)

@@ -32,12 +32,14 @@ type Setup struct {
 }
 
 // A Place is an opened registry with what must exist once for it, also across
-// setups: admission, and what is known of signatures that are being written.
+// setups: admission, what is known of signatures that are being written, and the
+// listing that callers share.
 type Place struct {
 	registry    registry.Registry
 	signatures  *signature.Layouts
 	concurrency int
 	slots       map[journal.Lane]chan struct{} // admission; not changed any more
+	catalog     catalog
 }
 
 // NewPlace returns the place of a registry of which at most concurrency

@@ -3,11 +3,13 @@
 package controltest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +86,9 @@ type Options struct {
 	Aliases []string
 	// Admit is asked by the door besides Rights.
 	Admit func(door.Caller, *http.Request) error
+	// CatalogAge is how long a listing of repositories is used again. Default: not at
+	// all, as tests push something and look for it.
+	CatalogAge time.Duration
 	// Metrics, if there are any, count what the engine does.
 	Metrics Metrics
 	// Tracer traces what the engine does.
@@ -121,6 +126,7 @@ func New(t testing.TB, o Options) *House {
 	}
 	keep, options := journal.Options{State: h.State}, engine.Options{Setup: setup, Deadline: 20 * time.Second}
 	options.Tracer, keep.Ended = o.Tracer, o.Tracer.Executed
+	options.CatalogAge = cmp.Or(o.CatalogAge, -1)
 	if m := o.Metrics; m != nil {
 		keep.Ended, options.Observe, options.Fired, options.KeyUsed = m.Ended, m.Outcome, m.Fired, m.KeyUsed
 	}
@@ -200,6 +206,17 @@ func (h *House) Serve(t testing.TB, handler http.Handler) string {
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+// Catalogs returns how many pages of its repositories the registry was asked for since
+// its log was reset.
+func (h *House) Catalogs() (n int) {
+	for _, line := range h.Server.Log() {
+		if strings.Contains(line, "/v2/_catalog") {
+			n++
+		}
+	}
+	return n
 }
 
 // patience is how long something may take that is sure to come.

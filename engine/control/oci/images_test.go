@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
@@ -212,6 +214,48 @@ func TestRepositories(t *testing.T) {
 	}
 	_, err := c.GetContainerRepository(t.Context(), artifacts.GetContainerRepositoryRequest{RepositoryId: common.String("ocid1.containerrepo.oc1..x")})
 	expectNotFound(t, "an unknown repository", err)
+}
+
+// TestCatalogIsShared: a registry is listed once for many who ask at once, or soon
+// after, each of whom is told what it may see; and a repository that is new is found.
+func TestCatalogIsShared(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, controltest.Options{CatalogAge: time.Hour})
+	for _, name := range []string{"library/app", "team/app"} {
+		s.Server.Push(t, name+":v1", registrytest.Image(t))
+	}
+	repositories := func(caller string, name *string) (names []string) {
+		got, err := s.client(t, caller).ListContainerRepositories(t.Context(), artifacts.ListContainerRepositoriesRequest{CompartmentId: common.String(compartment), DisplayName: name})
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		for _, i := range got.Items {
+			names = append(names, *i.DisplayName)
+		}
+		return names
+	}
+	s.Server.Reset()
+	var callers sync.WaitGroup
+	for i := range 8 {
+		callers.Go(func() {
+			caller, want := "viewer", []string{"library/app", "team/app"}
+			if i%2 == 0 {
+				caller, want = "narrow", []string{"team/app"}
+			}
+			if got := repositories(caller, nil); !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", caller, got, want)
+			}
+		})
+	}
+	callers.Wait()
+	if n := s.Catalogs(); n != 1 {
+		t.Errorf("%d listings for 8 requests", n)
+	}
+	s.Server.Push(t, "library/fresh:v1", registrytest.Image(t))
+	if got := repositories("viewer", common.String("library/fresh")); len(got) != 1 || s.Catalogs() != 2 {
+		t.Errorf("what is new: %v after %d listings", got, s.Catalogs())
+	}
 }
 
 // TestManyRepositories: a page looks into so many repositories and no more, and the

@@ -75,24 +75,15 @@ func (h *handler) repositories(ctx context.Context, c *call, registries []string
 	return all, nil
 }
 
-// catalog lists the repositories of a registry, sorted.
+// catalog lists the repositories of a registry that the caller sees and wants, sorted.
 func (h *handler) catalog(ctx context.Context, c *call, registryName, wanted string) ([]string, error) {
-	r, ok := h.Engine.Registry(registryName)
-	if !ok {
-		return nil, nil
+	names, err := h.Engine.Repositories(ctx, registryName, func(name string) bool {
+		return (wanted == "" || matches(name, wanted)) && c.caller.SeesNamespace(registryName, name)
+	})
+	if err != nil {
+		return nil, registryFault(err, notFound())
 	}
-	var names []string
-	for name, err := range r.Repositories(ctx) {
-		switch {
-		case err != nil && name == "":
-			return nil, registryFault(err, notFound())
-		case err != nil || wanted != "" && !matches(name, wanted) || !c.caller.SeesNamespace(registryName, name):
-			continue
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	return slices.Collect(names), nil
 }
 
 func (h *handler) listRepositories(ctx context.Context, c *call) (answer, error) {

@@ -3,104 +3,35 @@ package swr
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/sealwright/sealwright/engine/policy/swr"
-	"github.com/sealwright/sealwright/registry"
 )
 
-const (
-	// catalogAge is how long a registry's listing is used again: one costs a request
-	// for each hundred or thousand repositories.
-	catalogAge = 10 * time.Second
-	// catalogTime bounds one listing.
-	catalogTime = time.Minute
-	// countTime is how long an answer waits for numbers that it can do without.
-	countTime = 5 * time.Second
-	// maxCatalog is how many repositories are counted.
-	maxCatalog = 200_000
-)
-
-// catalogs are how many repositories each namespace of a registry has.
-type catalogs struct {
-	walks singleflight.Group
-	mu    sync.Mutex
-	known map[string]catalog // by registry
-}
-
-type catalog struct {
-	at           time.Time
-	repositories map[string]int // by namespace
-}
+// countTime is how long an answer waits for numbers that it can do without.
+const countTime = 5 * time.Second
 
 // repositories returns how many repositories each namespace of a registry has.
-func (a *API) repositories(ctx context.Context, name string) (map[string]int, error) {
-	a.catalogs.mu.Lock()
-	known, ok := a.catalogs.known[name]
-	a.catalogs.mu.Unlock()
-	if ok && time.Since(known.at) < a.limits.catalogAge {
-		return known.repositories, nil
-	}
-	walk := a.catalogs.walks.DoChan(name, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catalogTime)
-		defer cancel()
-		return a.walk(ctx, name)
+func (a *API) repositories(ctx context.Context, registry string) (map[string]int, error) {
+	names, err := a.Engine.Repositories(ctx, registry, func(name string) bool {
+		namespace, _, ok := strings.Cut(name, "/")
+		return ok && validNamespace(namespace)
 	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case done := <-walk:
-		if done.Err != nil {
-			return nil, done.Err
-		}
-		return done.Val.(catalog).repositories, nil
+	if err != nil {
+		return nil, err
 	}
-}
-
-func (a *API) walk(ctx context.Context, name string) (found catalog, err error) {
-	defer func() {
-		if p := recover(); p != nil { // nobody else would, in the goroutine of a walk
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	r, ok := a.Engine.Registry(name)
-	if !ok {
-		return catalog{}, notFound()
+	n := map[string]int{}
+	for name := range names {
+		namespace, _, _ := strings.Cut(name, "/")
+		n[namespace]++
 	}
-	found = catalog{repositories: map[string]int{}}
-	n := 0
-	for repository, err := range r.Repositories(ctx) {
-		switch {
-		case err != nil && repository == "":
-			return catalog{}, fmt.Errorf("listing the repositories of %s: %w", name, err)
-		case err != nil:
-			continue // its name is not one
-		}
-		if n++; n > maxCatalog {
-			return catalog{}, fmt.Errorf("listing the repositories of %s: more than %d: %w", name, maxCatalog, registry.ErrTooLarge)
-		}
-		if namespace, _, ok := strings.Cut(repository, "/"); ok && validNamespace(namespace) {
-			found.repositories[namespace]++
-		}
-	}
-	found.at = time.Now()
-	a.catalogs.mu.Lock()
-	defer a.catalogs.mu.Unlock()
-	if a.catalogs.known == nil {
-		a.catalogs.known = map[string]catalog{}
-	}
-	a.catalogs.known[name] = found
-	return found, nil
+	return n, nil
 }
 
 // A namespace is one as SWR shows it.

@@ -46,22 +46,20 @@ type API struct {
 	Options
 	routes   []route
 	limits   limits
-	catalogs catalogs
 	listings chan struct{} // held by who lists the artifacts of a repository
 }
 
 // limits are what a request may cost.
 type limits struct {
-	policies   int           // of one registry
-	artifacts  int           // that are listed of one repository
-	catalogAge time.Duration // how long a registry's listing is used again
-	countTime  time.Duration // how long an answer waits for numbers that it can do without
+	policies  int           // of one registry
+	artifacts int           // that are listed of one repository
+	countTime time.Duration // how long an answer waits for numbers that it can do without
 }
 
 // New returns the API.
 func New(o Options) *API {
 	return &API{Options: o, routes: routes(), listings: make(chan struct{}, maxListings),
-		limits: limits{policies: maxPolicies, artifacts: maxArtifacts, catalogAge: catalogAge, countTime: countTime}}
+		limits: limits{policies: maxPolicies, artifacts: maxArtifacts, countTime: countTime}}
 }
 
 // A call is one request.

@@ -5,10 +5,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/registry/registrytest"
 	"github.com/sealwright/sealwright/registry/signature"
 )
@@ -61,6 +63,39 @@ func TestNamespaces(t *testing.T) {
 		if got := viewer.names(c.p); got != c.want {
 			t.Errorf("%v: %s, want %s", c.p, got, c.want)
 		}
+	}
+}
+
+// TestCatalogIsShared: a registry is listed once for many who ask at once, or soon
+// after, each of whom is told what it may see; and a namespace that is new is found.
+func TestCatalogIsShared(t *testing.T) {
+	t.Parallel()
+	narrow := door.Credential{Name: "narrow", Role: door.Admin, AccessKey: "AKEXAMPLE0000000009", Secret: []byte("SKEXAMPLE00000000000000000000000000000009"),
+		Registries: []string{controltest.Registry}, Namespaces: []string{"team"}, Keys: []string{controltest.Key}}
+	e := newEstate(t, controltest.Options{CatalogAge: time.Hour, Credentials: []door.Credential{narrow}})
+	e.push("library/app:v1")
+	e.push("team/app:v1")
+	e.Server.Reset()
+	var callers sync.WaitGroup
+	for i := range 8 {
+		callers.Go(func() {
+			c, want := e.viewer(), "[library team] 2"
+			if i%2 == 0 {
+				c, want = e.client(narrow.AccessKey, string(narrow.Secret), nil), "[team] 1"
+			}
+			if got := c.names(params{}); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		})
+	}
+	callers.Wait()
+	if n := e.Catalogs(); n != 1 {
+		t.Errorf("%d listings for 8 requests", n)
+	}
+	e.push("fresh/app:v1")
+	e.admin().call("CreateSignaturePolicy", library().with(params{"NamespaceName": "fresh"}), nil)
+	if n := e.Catalogs(); n != 2 {
+		t.Errorf("%d listings after a namespace that the first has not", n)
 	}
 }
 

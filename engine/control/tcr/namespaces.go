@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealwright/sealwright/engine/budget"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/policy/tcr"
 )
@@ -148,33 +147,29 @@ func (a *api) documents(ctx context.Context, c *call, registry string) (map[stri
 	return out, nil
 }
 
-// namespaces returns, sorted, those that have a repository, and those that are
-// known. If only one is wanted, it looks no further when that is found.
+// namespaces returns, sorted, those that have a repository, and those that are known:
+// all, or the only one that is wanted.
 func (a *api) namespaces(ctx context.Context, c *call, registry, only string, known []string) ([]string, error) {
-	r, ok := a.Engine.Registry(registry)
-	if !ok {
+	if only != "" && slices.Contains(known, only) {
+		return known, nil
+	}
+	if _, ok := a.Engine.Registry(registry); !ok {
 		return nil, notFound("registry")
+	}
+	repositories, err := a.Engine.Repositories(ctx, registry, func(repository string) bool {
+		name, _, ok := strings.Cut(repository, "/")
+		return ok && (only == "" || name == only) && c.caller.SeesNamespace(registry, name)
+	})
+	if err != nil {
+		return nil, err
 	}
 	found := map[string]bool{}
 	for _, name := range known {
 		found[name] = true
 	}
-	if found[only] {
-		return known, nil
-	}
-	for repository, err := range r.Repositories(budget.WithLane(ctx, budget.Backlog)) {
-		if err != nil && repository != "" {
-			continue // not a name
-		}
-		if err != nil {
-			return nil, fmt.Errorf("listing repositories: %w", err)
-		}
-		if name, _, ok := strings.Cut(repository, "/"); ok && !found[name] && c.caller.SeesNamespace(registry, name) {
-			found[name] = true
-		}
-		if found[only] { // not if all are wanted
-			break
-		}
+	for repository := range repositories {
+		name, _, _ := strings.Cut(repository, "/")
+		found[name] = true
 	}
 	return slices.Sorted(maps.Keys(found)), nil
 }
@@ -185,5 +180,5 @@ func (a *api) hasNamespace(ctx context.Context, c *call, registry, name string) 
 		return false, nil
 	}
 	names, err := a.namespaces(ctx, c, registry, name, nil)
-	return slices.Contains(names, name), err
+	return len(names) > 0, err
 }
