@@ -41,6 +41,8 @@ type Options struct {
 	// knows as disabled, before they are dropped: a replica may have taken them
 	// that got its configuration earlier. Default 10 minutes.
 	Grace time.Duration
+	// StoredQuota is how many policies may be stored for one registry. Default 10,000.
+	StoredQuota int
 	// CatalogAge is how long a listing of a registry's repositories is used again for
 	// callers of APIs. Default 10 seconds; negative: not at all.
 	CatalogAge time.Duration
@@ -102,6 +104,9 @@ func New(o Options) *Engine {
 	}
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Minute
+	}
+	if o.StoredQuota <= 0 {
+		o.StoredQuota = storedQuota
 	}
 	if o.CatalogAge == 0 {
 		o.CatalogAge = catalogAge

@@ -27,9 +27,8 @@ type storedPolicies struct {
 	ids, revisions []int64 // of what is bound
 }
 
-// MaxStoredPolicies is how many policies may be stored for one registry. Callers who
-// create some at the same time may exceed it a little.
-const MaxStoredPolicies = 10_000
+// storedQuota is how many policies may be stored for one registry: SWR's quota.
+const storedQuota = 10_000
 
 // ErrNameTaken is why a stored policy is not carried out whose name one of the
 // configuration has.
@@ -160,15 +159,13 @@ func (e *Engine) SyncEvery(ctx context.Context, interval time.Duration) {
 }
 
 // CreatePolicy stores a policy, see [journal.Journal.CreatePolicy], and takes it
-// over. What is wrong with it is an *InvalidPolicyError.
+// over. What is wrong with it is an *InvalidPolicyError; journal.ErrQuota, that its
+// registry has as many as there may be.
 func (e *Engine) CreatePolicy(ctx context.Context, p journal.StoredPolicy) (journal.StoredPolicy, error) {
 	if err := e.checkStored(&p); err != nil {
 		return p, err
 	}
-	if n := e.StoredPolicies(p.Policy.Registry); n >= MaxStoredPolicies {
-		return p, &InvalidPolicyError{Faults: []policy.Fault{{Field: "registry", Problem: fmt.Sprintf("has %d stored policies already", n), Allowed: "to delete some"}}}
-	}
-	p, err := e.journal.CreatePolicy(ctx, p, e.fileNames())
+	p, err := e.journal.CreatePolicy(ctx, p, e.policyBounds())
 	if err == nil {
 		e.takeOver(ctx)
 	}
@@ -181,7 +178,7 @@ func (e *Engine) PutPolicy(ctx context.Context, p journal.StoredPolicy) (journal
 	if err := e.checkStored(&p); err != nil {
 		return p, err
 	}
-	p, err := e.journal.PutPolicy(ctx, p, e.fileNames())
+	p, err := e.journal.PutPolicy(ctx, p, e.policyBounds())
 	if err == nil {
 		e.takeOver(ctx)
 	}
@@ -191,7 +188,7 @@ func (e *Engine) PutPolicy(ctx context.Context, p journal.StoredPolicy) (journal
 // UpdatePolicy changes a stored policy, see [journal.Journal.UpdatePolicy], and
 // takes it over. What is wrong with it then is an *InvalidPolicyError.
 func (e *Engine) UpdatePolicy(ctx context.Context, id int64, change func(*journal.StoredPolicy) error) (journal.StoredPolicy, error) {
-	p, err := e.journal.UpdatePolicy(ctx, id, func(p *journal.StoredPolicy) error {
+	p, err := e.journal.UpdatePolicy(ctx, id, e.policyBounds(), func(p *journal.StoredPolicy) error {
 		if err := change(p); err != nil {
 			return err
 		}
@@ -220,27 +217,16 @@ func (e *Engine) takeOver(ctx context.Context) {
 	}
 }
 
-// StoredPolicies returns how many policies are stored for a registry.
-func (e *Engine) StoredPolicies(registry string) (n int) {
-	stored := e.setup.Load().stored.Load()
-	if stored == nil {
-		return 0
-	}
-	for i := range stored.list {
-		if stored.list[i].Policy.Registry == registry {
-			n++
-		}
-	}
-	return n
-}
+// StoredQuota returns how many policies may be stored for one registry.
+func (e *Engine) StoredQuota() int { return e.opts.StoredQuota }
 
-func (e *Engine) fileNames() []string {
+func (e *Engine) policyBounds() journal.PolicyBounds {
 	setup := e.setup.Load()
 	names := make([]string, len(setup.policies))
 	for i := range setup.policies {
 		names[i] = setup.policies[i].Name
 	}
-	return names
+	return journal.PolicyBounds{Reserved: names, Quota: e.opts.StoredQuota}
 }
 
 // checkStored returns what is wrong with a policy that is to be stored, and writes

@@ -53,14 +53,25 @@ const selectImageSignature = `SELECT id, ocid, registry, repository, digest, com
 // empty, and returns the signature as it is then. Its Number and times are given
 // here. If the token was used before for the same call, nothing is stored and what
 // was created then is returned; for another call, or if that is gone, it returns
-// ErrRetryToken.
-func (j *Journal) CreateImageSignature(ctx context.Context, s ImageSignature, t RetryToken) (ImageSignature, error) {
+// ErrRetryToken. It returns ErrQuota if the registry has as many as quota.
+func (j *Journal) CreateImageSignature(ctx context.Context, s ImageSignature, t RetryToken, quota int) (ImageSignature, error) {
 	var created ImageSignature
-	err := j.write(ctx, "image signatures\n"+t.Caller+"\n"+t.Token, func(ctx context.Context, q querier) (err error) {
+	key := "image signatures\n" + s.Registry
+	err := j.write(ctx, key, func(ctx context.Context, q querier) (err error) {
+		if _, err := advance(ctx, q, key); err != nil { // one after the other, for the quota
+			return err
+		}
 		if t.Token != "" {
 			if created, err = j.spend(ctx, q, t, s.ID); err != nil || created.ID != "" {
 				return undoing(err)
 			}
+		}
+		n, err := scanID(q.queryRow(ctx, `SELECT COUNT(*) FROM image_signatures WHERE registry = $1`, s.Registry))
+		if err == nil && n >= int64(quota) {
+			err = ErrQuota
+		}
+		if err != nil {
+			return undo{err}
 		}
 		created = s
 		now := micros(j.now())

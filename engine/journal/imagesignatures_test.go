@@ -20,7 +20,7 @@ func TestRetryTokenAge(t *testing.T) {
 			began := time.Now()
 			j := openTest(t, journal.Options{State: state(t), Now: func() time.Time { return began.Add(time.Duration(ahead.Load())) }})
 			create := func(id, call string) (journal.ImageSignature, error) {
-				return j.CreateImageSignature(t.Context(), journaltest.ImageSignature(id, "app"), journal.RetryToken{Caller: "ci", Token: "t", Call: call})
+				return j.CreateImageSignature(t.Context(), journaltest.ImageSignature(id, "app"), journal.RetryToken{Caller: "ci", Token: "t", Call: call}, 1000)
 			}
 			count := func() int64 {
 				n, err := j.Count(t.Context(), `SELECT COUNT(*) FROM retry_tokens`)

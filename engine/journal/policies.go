@@ -47,6 +47,14 @@ type StoredPolicy struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
+// PolicyBounds are what stored policies must keep to.
+type PolicyBounds struct {
+	// Reserved are names that none must get: those of policies of files.
+	Reserved []string
+	// Quota is how many there may be for one registry.
+	Quota int
+}
+
 var (
 	// ErrExists is for a name or label that a policy has already.
 	ErrExists = errors.New("exists already")
@@ -115,13 +123,13 @@ func (j *Journal) FilePolicyIDs(ctx context.Context, names []string) (map[string
 
 // CreatePolicy stores a policy and returns it as it is then. Its ID, Revision and
 // times are given here; also its name if that is empty: the label, as far as it
-// can be one, with the id behind it if another policy is called so. reserved are
-// names that it must not get, those of files. It returns ErrExists if the name or
-// the label is taken.
-func (j *Journal) CreatePolicy(ctx context.Context, p StoredPolicy, reserved []string) (StoredPolicy, error) {
+// can be one, with the id behind it if another policy is called so. It returns
+// ErrExists if the name or the label is taken, and ErrQuota if its registry has as
+// many as there may be.
+func (j *Journal) CreatePolicy(ctx context.Context, p StoredPolicy, b PolicyBounds) (StoredPolicy, error) {
 	var created StoredPolicy
 	err := j.changePolicies(ctx, func(ctx context.Context, q querier, revision int64) (err error) {
-		created, err = j.createPolicy(ctx, q, p, reserved, revision)
+		created, err = j.createPolicy(ctx, q, p, b, revision)
 		return err
 	})
 	if err != nil {
@@ -131,14 +139,14 @@ func (j *Journal) CreatePolicy(ctx context.Context, p StoredPolicy, reserved []s
 }
 
 // PutPolicy stores a policy in place of the one of its origin, registry and
-// namespace, which keeps its id and name, or creates it.
-func (j *Journal) PutPolicy(ctx context.Context, p StoredPolicy, reserved []string) (StoredPolicy, error) {
+// namespace, which keeps its id and name, or creates it as CreatePolicy does.
+func (j *Journal) PutPolicy(ctx context.Context, p StoredPolicy, b PolicyBounds) (StoredPolicy, error) {
 	var put StoredPolicy
 	err := j.changePolicies(ctx, func(ctx context.Context, q querier, revision int64) error {
 		old, err := scanStored(q.queryRow(ctx, selectStored+` WHERE origin = $1 AND registry = $2 AND namespace = $3 ORDER BY id LIMIT 1`,
 			p.Origin, p.Policy.Registry, p.Policy.Namespace))
 		if errors.Is(err, sql.ErrNoRows) {
-			put, err = j.createPolicy(ctx, q, p, reserved, revision)
+			put, err = j.createPolicy(ctx, q, p, b, revision)
 			return err
 		}
 		if err != nil {
@@ -157,8 +165,9 @@ func (j *Journal) PutPolicy(ctx context.Context, p StoredPolicy, reserved []stri
 // UpdatePolicy changes a stored policy, but for its id, name, origin and creator,
 // as change has it, which gets the policy as it is and may refuse with an error.
 // change may be called more than once. It returns ErrNotFound if there is none of
-// this id, and ErrExists if another one has the label.
-func (j *Journal) UpdatePolicy(ctx context.Context, id int64, change func(*StoredPolicy) error) (StoredPolicy, error) {
+// this id, ErrExists if another one has the label, and ErrQuota if it moves to a
+// registry that has as many as there may be.
+func (j *Journal) UpdatePolicy(ctx context.Context, id int64, b PolicyBounds, change func(*StoredPolicy) error) (StoredPolicy, error) {
 	var changed StoredPolicy
 	err := j.changePolicies(ctx, func(ctx context.Context, q querier, revision int64) error {
 		old, err := storedByID(ctx, q, id)
@@ -167,12 +176,17 @@ func (j *Journal) UpdatePolicy(ctx context.Context, id int64, change func(*Store
 		}
 		changed = old
 		if err := change(&changed); err != nil {
-			return undo{err}
+			return err
 		}
 		changed.ID, changed.Policy.Name, changed.Origin, changed.Creator = old.ID, old.Policy.Name, old.Origin, old.Creator
 		changed.CreatedAt = old.CreatedAt
 		if err := labelFree(ctx, q, &changed); err != nil {
-			return undo{err}
+			return err
+		}
+		if changed.Policy.Registry != old.Policy.Registry {
+			if err := b.room(ctx, q, changed.Policy.Registry); err != nil {
+				return err
+			}
 		}
 		return j.savePolicy(ctx, q, &changed, revision)
 	})
@@ -206,8 +220,7 @@ func (j *Journal) DeletePolicy(ctx context.Context, id int64, refuse func(Stored
 // the revision makes it the only one that changes policies.
 func (j *Journal) changePolicies(ctx context.Context, f func(ctx context.Context, q querier, revision int64) error) error {
 	return j.write(ctx, policiesKey, func(ctx context.Context, q querier) error {
-		revision, err := scanID(q.queryRow(ctx, `INSERT INTO revisions (name, revision) VALUES ($1, 1)
-			ON CONFLICT (name) DO UPDATE SET revision = revisions.revision + 1 RETURNING revision`, policiesRevision))
+		revision, err := advance(ctx, q, policiesRevision)
 		if err == nil {
 			err = f(ctx, q, revision)
 		}
@@ -223,12 +236,15 @@ func storedByID(ctx context.Context, q querier, id int64) (StoredPolicy, error) 
 	return p, notFound(err)
 }
 
-func (j *Journal) createPolicy(ctx context.Context, q querier, p StoredPolicy, reserved []string, revision int64) (StoredPolicy, error) {
+func (j *Journal) createPolicy(ctx context.Context, q querier, p StoredPolicy, b PolicyBounds, revision int64) (StoredPolicy, error) {
 	if err := labelFree(ctx, q, &p); err != nil {
 		return p, err
 	}
+	if err := b.room(ctx, q, p.Policy.Registry); err != nil {
+		return p, err
+	}
 	name := cmp.Or(p.Policy.Name, nameOf(p.Label, string(p.Origin)))
-	taken := slices.Contains(reserved, name)
+	taken := slices.Contains(b.Reserved, name)
 	if !taken {
 		// A file may have given up the name since.
 		if _, err := q.exec(ctx, `DELETE FROM stored_policies WHERE name = $1 AND origin = 'file'`, name); err != nil {
@@ -282,6 +298,16 @@ func labelFree(ctx context.Context, q querier, p *StoredPolicy) error {
 		p.Origin, p.Policy.Registry, p.Policy.Namespace, p.Label, p.ID))
 	if err == nil && n > 0 {
 		return ErrExists
+	}
+	return err
+}
+
+// room returns ErrQuota if a registry has as many stored policies as it may. Policies
+// are changed one after the other, so that nobody stores another one meanwhile.
+func (b PolicyBounds) room(ctx context.Context, q querier, registry string) error {
+	n, err := scanID(q.queryRow(ctx, `SELECT COUNT(*) FROM stored_policies WHERE registry = $1 AND origin <> 'file'`, registry))
+	if err == nil && n >= int64(b.Quota) {
+		return ErrQuota
 	}
 	return err
 }

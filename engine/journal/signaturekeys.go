@@ -246,8 +246,7 @@ func (j *Journal) UnbindSignatureKey(ctx context.Context, registry, binding stri
 // it locks a row.
 func (j *Journal) changeSignatures(ctx context.Context, f func(ctx context.Context, q querier) error) error {
 	return j.write(ctx, signatureKeysKey, func(ctx context.Context, q querier) error {
-		_, err := q.exec(ctx, `INSERT INTO revisions (name, revision) VALUES ($1, 1)
-			ON CONFLICT (name) DO UPDATE SET revision = revisions.revision + 1`, signatureKeysKey)
+		_, err := advance(ctx, q, signatureKeysKey)
 		if err == nil {
 			err = f(ctx, q)
 		}

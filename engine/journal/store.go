@@ -54,6 +54,13 @@ func collect[T any](ctx context.Context, q querier, scan func(scanner) (T, error
 	return all, rs.Err()
 }
 
+// advance gives what has a name among revisions its next one. It locks a row: whoever
+// advances the same is alone with it until its transaction ends.
+func advance(ctx context.Context, q querier, name string) (int64, error) {
+	return scanID(q.queryRow(ctx, `INSERT INTO revisions (name, revision) VALUES ($1, 1)
+		ON CONFLICT (name) DO UPDATE SET revision = revisions.revision + 1 RETURNING revision`, name))
+}
+
 func scanID(s scanner) (int64, error) {
 	var id int64
 	err := s.Scan(&id)

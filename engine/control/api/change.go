@@ -123,6 +123,8 @@ func (a *API) change(ctx context.Context, s session, action string, p policy.Pol
 	switch {
 	case errors.As(err, &invalid):
 		return policyFaults(invalid.Faults)
+	case errors.Is(err, journal.ErrQuota):
+		return faultsError{{"registry", "has as many stored policies as it may have", fmt.Sprintf("at most %d for a registry: delete some", a.Engine.StoredQuota())}}
 	case errors.Is(err, journal.ErrExists):
 		return errNameConflict
 	case errors.Is(err, journal.ErrNotFound): // deleted meanwhile

@@ -86,6 +86,9 @@ type Options struct {
 	Aliases []string
 	// Admit is asked by the door besides Rights.
 	Admit func(door.Caller, *http.Request) error
+	// StoredQuota is how many policies may be stored for a registry. Default: the
+	// engine's.
+	StoredQuota int
 	// CatalogAge is how long a listing of repositories is used again. Default: not at
 	// all, as tests push something and look for it.
 	CatalogAge time.Duration
@@ -126,7 +129,7 @@ func New(t testing.TB, o Options) *House {
 	}
 	keep, options := journal.Options{State: h.State}, engine.Options{Setup: setup, Deadline: 20 * time.Second}
 	options.Tracer, keep.Ended = o.Tracer, o.Tracer.Executed
-	options.CatalogAge = cmp.Or(o.CatalogAge, -1)
+	options.CatalogAge, options.StoredQuota = cmp.Or(o.CatalogAge, -1), o.StoredQuota
 	if m := o.Metrics; m != nil {
 		keep.Ended, options.Observe, options.Fired, options.KeyUsed = m.Ended, m.Outcome, m.Fired, m.KeyUsed
 	}

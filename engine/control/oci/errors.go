@@ -62,6 +62,8 @@ func faultOf(err error) *fault {
 	case errors.Is(err, rights.ErrRole):
 		// Oracle answers both alike, and this text is about the caller alone.
 		return &fault{http.StatusNotFound, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found: " + rights.ErrRole.Error() + "."}
+	case errors.Is(err, journal.ErrQuota):
+		return &fault{http.StatusBadRequest, "LimitExceeded", "The compartment has as many container image signatures as it may have; delete some."}
 	case errors.Is(err, journal.ErrRetryToken):
 		return &fault{http.StatusConflict, "InvalidatedRetryToken", "opc-retry-token: " + journal.ErrRetryToken.Error() +
 			": it was used for another request, or what was created with it is gone"}

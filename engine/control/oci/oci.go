@@ -51,7 +51,7 @@ type Keys interface {
 // ErrNoKey is for an id and version by which no public key is known.
 var ErrNoKey = errors.New("no such version of a key")
 
-// Options are what the API works with. All but Keys are required.
+// Options are what the API works with. All but Keys and Signatures are required.
 type Options struct {
 	Engine  *engine.Engine
 	Journal *journal.Journal
@@ -59,8 +59,14 @@ type Options struct {
 	Rights  *rights.Rights
 	// Keys knows more keys than the engine. Nil: none.
 	Keys Keys
-	Log  *zap.Logger
+	// Signatures is how many are kept of images of one registry. Default 100,000.
+	Signatures int
+	Log        *zap.Logger
 }
+
+// maxSignatures is how many signatures of images of one registry are kept. Each has
+// 13 KB at most, and counting them takes milliseconds.
+const maxSignatures = 100_000
 
 type handler struct {
 	Options
@@ -69,7 +75,12 @@ type handler struct {
 
 // New returns the API. It is to be served at Prefix, and nothing that cleans or
 // rewrites paths may stand before it.
-func New(o Options) http.Handler { return &handler{Options: o} }
+func New(o Options) http.Handler {
+	if o.Signatures <= 0 {
+		o.Signatures = maxSignatures
+	}
+	return &handler{Options: o}
+}
 
 // A call is one request by a known caller.
 type call struct {

@@ -165,7 +165,7 @@ func (h *handler) createSignature(ctx context.Context, c *call) (answer, error) 
 		if err != nil {
 			return err
 		}
-		created, err = h.Journal.CreateImageSignature(ctx, next, token)
+		created, err = h.Journal.CreateImageSignature(ctx, next, token, h.Signatures)
 		return err
 	})
 	if err == nil && !c.caller.SeesNamespace(created.Registry, created.Repository) {

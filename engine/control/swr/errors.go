@@ -121,6 +121,8 @@ func failureOf(err error) *failure {
 		return forbidden(err.Error())
 	case errors.Is(err, rights.ErrUnknown), errors.Is(err, journal.ErrNotFound), errors.Is(err, registry.ErrNotFound):
 		return notFound()
+	case errors.Is(err, journal.ErrQuota):
+		return forbidden("The quota of signature policies of this instance is used up: delete some.")
 	case errors.Is(err, journal.ErrExists):
 		return conflict("A policy with this name exists already in the namespace.")
 	case errors.Is(err, engine.ErrPolicy):

@@ -16,9 +16,6 @@ import (
 	"github.com/sealwright/sealwright/engine/policy/swr"
 )
 
-// maxPolicies is how many policies may be created for one registry: SWR's quota.
-const maxPolicies = 10000
-
 // A known policy is one that can be said in SWR's words.
 type known struct {
 	engine.KnownPolicy
@@ -169,9 +166,6 @@ func (a *API) createPolicy(ctx context.Context, c *call) (any, error) {
 	list, err := a.policies(ctx, c)
 	if err != nil {
 		return nil, err
-	}
-	if a.Engine.StoredPolicies(c.registry) >= a.limits.policies {
-		return nil, forbidden(fmt.Sprintf("The quota of %d signature policies is used up.", a.limits.policies))
 	}
 	if err := free(list, &p, 0); err != nil {
 		return nil, err

@@ -202,8 +202,7 @@ func TestDisabled(t *testing.T) {
 
 // TestQuota: there are only so many policies.
 func TestQuota(t *testing.T) {
-	h := open(t, controltest.Options{})
-	h.api.limits.policies = 1
+	h := open(t, controltest.Options{StoredQuota: 1})
 	h.ask(t, admin, "POST", policies, policyJSON("a")).want(t, 201, "")
 	h.ask(t, admin, "POST", policies, policyJSON("b")).want(t, 403, "SVCSTG.SWR.4030170")
 	stats := must[model.ListInstanceStatisticsResponse](t)(h.admin(t).ListInstanceStatistics(&model.ListInstanceStatisticsRequest{InstanceId: controltest.Instance}))

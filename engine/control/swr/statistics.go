@@ -19,7 +19,7 @@ func (a *API) statistics(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := summary{Quota: a.limits.policies, Policies: len(list)}
+	s := summary{Quota: a.Engine.StoredQuota(), Policies: len(list)}
 	counting, cancel := context.WithTimeout(ctx, a.limits.countTime)
 	defer cancel()
 	all, err := a.occupied(counting, c)

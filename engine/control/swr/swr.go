@@ -51,7 +51,6 @@ type API struct {
 
 // limits are what a request may cost.
 type limits struct {
-	policies  int           // of one registry
 	artifacts int           // that are listed of one repository
 	countTime time.Duration // how long an answer waits for numbers that it can do without
 }
@@ -59,7 +58,7 @@ type limits struct {
 // New returns the API.
 func New(o Options) *API {
 	return &API{Options: o, routes: routes(), listings: make(chan struct{}, maxListings),
-		limits: limits{policies: maxPolicies, artifacts: maxArtifacts, countTime: countTime}}
+		limits: limits{artifacts: maxArtifacts, countTime: countTime}}
 }
 
 // A call is one request.

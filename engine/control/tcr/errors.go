@@ -12,6 +12,7 @@ import (
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/journal"
 )
 
 // An apiError is what a caller is told: one of Tencent's codes and a sentence.
@@ -72,6 +73,9 @@ func (a *api) told(c *call, err error) *apiError {
 	}
 	if e := (*engine.InvalidPolicyError)(nil); errors.As(err, &e) {
 		return invalidPolicy(e)
+	}
+	if errors.Is(err, journal.ErrQuota) {
+		return refusal("LimitExceeded", "The registry has as many signature policies as it may have. Delete some.")
 	}
 	if errors.Is(err, context.Canceled) {
 		return errInternal // the caller left: nobody to tell

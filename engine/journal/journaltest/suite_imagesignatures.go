@@ -23,7 +23,7 @@ func ImageSignature(id, repository string) journal.ImageSignature {
 
 func storeSignature(t *testing.T, j *journal.Journal, s journal.ImageSignature, r journal.RetryToken) journal.ImageSignature {
 	t.Helper()
-	created, err := j.CreateImageSignature(t.Context(), s, r)
+	created, err := j.CreateImageSignature(t.Context(), s, r, 1000)
 	must(t, err)
 	return created
 }
@@ -37,7 +37,7 @@ func testImageSignatures(t *testing.T, j *journal.Journal) {
 		got.Number == 0 || got.CreatedAt.Before(before) || !got.UpdatedAt.Equal(got.CreatedAt) {
 		t.Fatalf("%+v %s", got, d)
 	}
-	if _, err := j.CreateImageSignature(t.Context(), want, journal.RetryToken{}); err == nil {
+	if _, err := j.CreateImageSignature(t.Context(), want, journal.RetryToken{}, 1000); err == nil {
 		t.Error("the same id twice")
 	}
 	changed, err := j.UpdateImageSignature(t.Context(), "s1", func(s *journal.ImageSignature) error {
@@ -87,7 +87,7 @@ func testRetryTokens(t *testing.T, j *journal.Journal) {
 	}
 	other := token
 	other.Call = "another"
-	_, err := j.CreateImageSignature(t.Context(), ImageSignature("s3", "app"), other)
+	_, err := j.CreateImageSignature(t.Context(), ImageSignature("s3", "app"), other, 1000)
 	wantError(t, err, journal.ErrRetryToken)
 	_, _, err = j.RetriedImageSignature(t.Context(), other)
 	wantError(t, err, journal.ErrRetryToken)
@@ -96,12 +96,12 @@ func testRetryTokens(t *testing.T, j *journal.Journal) {
 		t.Error(s)
 	}
 	must(t, j.DeleteImageSignature(t.Context(), "s1", func(journal.ImageSignature) error { return nil }))
-	_, err = j.CreateImageSignature(t.Context(), ImageSignature("s5", "app"), token)
+	_, err = j.CreateImageSignature(t.Context(), ImageSignature("s5", "app"), token, 1000)
 	wantError(t, err, journal.ErrRetryToken)
 	_, _, err = j.RetriedImageSignature(t.Context(), token)
 	wantError(t, err, journal.ErrRetryToken)
 	// What was refused left no token behind, or it could not be used.
-	if _, err := j.CreateImageSignature(t.Context(), ImageSignature("s4", "app"), journal.RetryToken{Caller: "ci", Token: "fresh", Call: "x"}); err == nil {
+	if _, err := j.CreateImageSignature(t.Context(), ImageSignature("s4", "app"), journal.RetryToken{Caller: "ci", Token: "fresh", Call: "x"}, 1000); err == nil {
 		t.Fatal("an id twice")
 	}
 	storeSignature(t, j, ImageSignature("s6", "app"), journal.RetryToken{Caller: "ci", Token: "fresh", Call: "y"})
@@ -117,7 +117,7 @@ func testRetryTokensAtOnce(t *testing.T, j *journal.Journal) {
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			s, err := j.CreateImageSignature(t.Context(), ImageSignature(fmt.Sprint("s", i), "app"), journal.RetryToken{Caller: "ci", Token: "t", Call: "hash"})
+			s, err := j.CreateImageSignature(t.Context(), ImageSignature(fmt.Sprint("s", i), "app"), journal.RetryToken{Caller: "ci", Token: "t", Call: "hash"}, 1000)
 			if err != nil {
 				t.Error(err)
 			}

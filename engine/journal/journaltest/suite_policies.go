@@ -16,6 +16,9 @@ import (
 	"github.com/sealwright/sealwright/engine/policy"
 )
 
+// roomy are bounds that nothing here meets.
+var roomy = journal.PolicyBounds{Quota: 1000} //nolint:gochecknoglobals // never changed
+
 func storable(origin journal.Origin, namespace, label string) journal.StoredPolicy {
 	return journal.StoredPolicy{Origin: origin, Label: label, Creator: "ops", Document: json.RawMessage(`{"a": 1}`),
 		Policy: policy.Policy{Registry: "prod", Namespace: namespace, Key: "release", Trigger: policy.Trigger{Type: policy.Manual},
@@ -24,7 +27,7 @@ func storable(origin journal.Origin, namespace, label string) journal.StoredPoli
 
 func mustCreate(t *testing.T, j *journal.Journal, p journal.StoredPolicy) journal.StoredPolicy {
 	t.Helper()
-	created, err := j.CreatePolicy(t.Context(), p, nil)
+	created, err := j.CreatePolicy(t.Context(), p, roomy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +55,7 @@ func testStoredPolicies(t *testing.T, j *journal.Journal) {
 	if got.Policy.Name != "every release" || got.ID == 0 || got.Revision == 0 || got.CreatedAt.IsZero() || got.UpdatedAt.Before(got.CreatedAt) {
 		t.Fatalf("%+v", got)
 	}
-	changed, err := j.UpdatePolicy(t.Context(), got.ID, func(p *journal.StoredPolicy) error {
+	changed, err := j.UpdatePolicy(t.Context(), got.ID, roomy, func(p *journal.StoredPolicy) error {
 		p.Policy.Key, p.Policy.Name, p.ID, p.Creator = "other", "renamed", 99, "mallory"
 		return nil
 	})
@@ -65,7 +68,7 @@ func testStoredPolicies(t *testing.T, j *journal.Journal) {
 		t.Fatalf("%v at %d, %v", d, at, err)
 	}
 	refused := errors.New("no")
-	if _, err := j.UpdatePolicy(t.Context(), got.ID, func(*journal.StoredPolicy) error { return refused }); !errors.Is(err, refused) {
+	if _, err := j.UpdatePolicy(t.Context(), got.ID, roomy, func(*journal.StoredPolicy) error { return refused }); !errors.Is(err, refused) {
 		t.Fatal(err)
 	}
 	if err := j.DeletePolicy(t.Context(), got.ID, func(journal.StoredPolicy) error { return refused }); !errors.Is(err, refused) {
@@ -79,7 +82,7 @@ func testStoredPolicies(t *testing.T, j *journal.Journal) {
 	}
 	revision()
 	for what, err := range map[string]error{
-		"update": second(j.UpdatePolicy(t.Context(), got.ID, func(*journal.StoredPolicy) error { return nil })),
+		"update": second(j.UpdatePolicy(t.Context(), got.ID, roomy, func(*journal.StoredPolicy) error { return nil })),
 		"delete": j.DeletePolicy(t.Context(), got.ID, func(journal.StoredPolicy) error { return nil }),
 	} {
 		if !errors.Is(err, journal.ErrNotFound) {
@@ -102,18 +105,18 @@ func testPolicyNames(t *testing.T, j *journal.Journal) {
 	}
 	named := storable(journal.FromAPI, "a", "nightly")
 	named.Policy.Name = "nightly"
-	if _, err := j.CreatePolicy(t.Context(), named, []string{"nightly"}); !errors.Is(err, journal.ErrExists) {
+	if _, err := j.CreatePolicy(t.Context(), named, journal.PolicyBounds{Reserved: []string{"nightly"}, Quota: roomy.Quota}); !errors.Is(err, journal.ErrExists) {
 		t.Errorf("the name of a file's policy: %v", err)
 	}
 	if p := mustCreate(t, j, named); p.ID == ids["nightly"] { // the file is gone
 		t.Errorf("id %d was that of the file's policy", p.ID)
 	}
 	named.Label = "another"
-	if _, err := j.CreatePolicy(t.Context(), named, nil); !errors.Is(err, journal.ErrExists) {
+	if _, err := j.CreatePolicy(t.Context(), named, roomy); !errors.Is(err, journal.ErrExists) {
 		t.Errorf("the same name again: %v", err)
 	}
 	first := mustCreate(t, j, storable(journal.FromSWR, "a", "policy_1"))
-	if _, err := j.CreatePolicy(t.Context(), storable(journal.FromSWR, "a", "policy_1"), nil); !errors.Is(err, journal.ErrExists) {
+	if _, err := j.CreatePolicy(t.Context(), storable(journal.FromSWR, "a", "policy_1"), roomy); !errors.Is(err, journal.ErrExists) {
 		t.Errorf("the same label again: %v", err)
 	}
 	other := mustCreate(t, j, storable(journal.FromSWR, "b", "policy_1"))
@@ -135,7 +138,7 @@ func testPolicyNames(t *testing.T, j *journal.Journal) {
 			t.Errorf("label %q made the name %q, want %q", c.label, p.Policy.Name, want)
 		}
 	}
-	if _, err := j.UpdatePolicy(t.Context(), other.ID, func(p *journal.StoredPolicy) error { p.Policy.Namespace = "a"; return nil }); !errors.Is(err, journal.ErrExists) {
+	if _, err := j.UpdatePolicy(t.Context(), other.ID, roomy, func(p *journal.StoredPolicy) error { p.Policy.Namespace = "a"; return nil }); !errors.Is(err, journal.ErrExists) {
 		t.Errorf("moving to where the label is taken: %v", err)
 	}
 }
@@ -144,7 +147,7 @@ func testPolicyNames(t *testing.T, j *journal.Journal) {
 func testPutPolicy(t *testing.T, j *journal.Journal) {
 	put := func(p journal.StoredPolicy) journal.StoredPolicy {
 		t.Helper()
-		p, err := j.PutPolicy(t.Context(), p, nil)
+		p, err := j.PutPolicy(t.Context(), p, roomy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +171,7 @@ func testPoliciesAtOnce(t *testing.T, j *journal.Journal) {
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
-			p, err := j.CreatePolicy(t.Context(), storable(journal.FromSWR, "a", "same"), nil)
+			p, err := j.CreatePolicy(t.Context(), storable(journal.FromSWR, "a", "same"), roomy)
 			switch {
 			case err == nil:
 				won.Store(p.ID, i)
