@@ -41,6 +41,13 @@ type Config struct {
 	// signed again where its signature was lost: six cron fields in UTC, or never.
 	// Default "0 0 3 * * 0", Sundays at 03:00.
 	DriftScan string `yaml:"drift_scan,omitempty"`
+	// MinScheduleInterval is how far apart the ticks of a policy that comes through an
+	// API must be: a duration, 1s to 24h. Those of files may be as close as they like.
+	// Default 1m.
+	MinScheduleInterval string `yaml:"min_schedule_interval,omitempty"`
+	// AuditRetention is how long entries of the audit log are kept: a duration in hours
+	// or days, 1d to 3650d, or 0 for as long as there is the state. Default 365d.
+	AuditRetention string `yaml:"audit_retention,omitempty"`
 	// Listen is the address at which events are received and callers are answered,
 	// HOST:PORT. Empty means that only the control socket in the state directory is served.
 	Listen string `yaml:"listen,omitempty"`
@@ -290,6 +297,7 @@ const (
 
 func (c *Config) setDefaults() {
 	c.State, c.Remember, c.DriftScan = DefaultState, DefaultRemember, DefaultDriftScan
+	c.MinScheduleInterval, c.AuditRetention = DefaultMinScheduleInterval, DefaultAuditRetention
 }
 
 // Registry returns the registry of that name.

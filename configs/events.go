@@ -224,6 +224,35 @@ func parseRemember(text string) (time.Duration, error) {
 	return durationIn(text, time.Hour, 90*24*time.Hour)
 }
 
+// The defaults of what comes through APIs.
+const (
+	DefaultMinScheduleInterval = "1m"
+	DefaultAuditRetention      = "365d"
+)
+
+// MinScheduleDuration is MinScheduleInterval as a duration.
+func (c *Config) MinScheduleDuration() time.Duration {
+	d, _ := parseMinScheduleInterval(c.MinScheduleInterval) // validated
+	return d
+}
+
+func parseMinScheduleInterval(text string) (time.Duration, error) {
+	return durationIn(text, time.Second, 24*time.Hour)
+}
+
+// AuditDuration is AuditRetention as a duration; 0 means for ever.
+func (c *Config) AuditDuration() time.Duration {
+	d, _ := parseAuditRetention(c.AuditRetention) // validated
+	return d
+}
+
+func parseAuditRetention(text string) (time.Duration, error) {
+	if text == "0" {
+		return 0, nil
+	}
+	return durationIn(text, 24*time.Hour, 3650*24*time.Hour)
+}
+
 // DriftSchedule is DriftScan as a schedule, "" for never.
 func (c *Config) DriftSchedule() string {
 	if c.DriftScan == Never {
@@ -235,6 +264,12 @@ func (c *Config) DriftSchedule() string {
 func (v *validator) upkeep(c *Config) {
 	if _, err := parseRemember(c.Remember); err != nil {
 		v.add(c.root, "remember", quote(c.Remember)+" is not allowed", rememberAllowed)
+	}
+	if _, err := parseMinScheduleInterval(c.MinScheduleInterval); err != nil {
+		v.add(c.root, "min_schedule_interval", quote(c.MinScheduleInterval)+" is not allowed", "1s to 24h, such as 1m or 90s")
+	}
+	if _, err := parseAuditRetention(c.AuditRetention); err != nil {
+		v.add(c.root, "audit_retention", quote(c.AuditRetention)+" is not allowed", "0 for as long as there is the state, or 1d to 3650d, such as 90d or 36h")
 	}
 	if c.DriftScan == Never {
 		return

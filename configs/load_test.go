@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -87,11 +88,27 @@ func TestParseFull(t *testing.T) {
 			},
 		},
 		State: "/var/lib/sealwright", Remember: DefaultRemember, DriftScan: DefaultDriftScan,
+		MinScheduleInterval: DefaultMinScheduleInterval, AuditRetention: DefaultAuditRetention,
 	}
 	got := *c
 	got.root, got.policies, got.notes = want.root, want.policies, want.notes
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{}), cmp.Comparer(func(a, b place) bool { return a == b })); diff != "" {
 		t.Errorf("full.yaml (-want +got):\n%s", diff)
+	}
+}
+
+// TestKept: what is kept how long, and how far apart ticks must be.
+func TestKept(t *testing.T) {
+	for text, want := range map[string][2]time.Duration{
+		"{}": {time.Minute, 365 * 24 * time.Hour},
+		"{min_schedule_interval: 1s, audit_retention: 36h}":    {time.Second, 36 * time.Hour},
+		"{min_schedule_interval: 24h, audit_retention: \"0\"}": {24 * time.Hour, 0},
+		"{min_schedule_interval: 1d, audit_retention: 3650d}":  {24 * time.Hour, 3650 * 24 * time.Hour},
+	} {
+		c := mustParse(t, text)
+		if got := [2]time.Duration{c.MinScheduleDuration(), c.AuditDuration()}; got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
 	}
 }
 

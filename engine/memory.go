@@ -18,7 +18,7 @@ import (
 )
 
 // Upkeep says how long what was verified is believed, and when it is verified
-// again nevertheless.
+// again nevertheless; how often stored policies may be due; what is kept.
 type Upkeep struct {
 	// Remember is how long a verified signature is believed without asking the
 	// registry for it. Zero: never.
@@ -27,6 +27,11 @@ type Upkeep struct {
 	// signed again where its signature was lost: six cron fields, in UTC. Empty:
 	// never.
 	DriftScan string
+	// MinInterval is how far apart the ticks of a policy that is stored must be.
+	// Default a minute.
+	MinInterval time.Duration
+	// AuditRetention is how long entries of the audit log are kept. Zero: for ever.
+	AuditRetention time.Duration
 }
 
 // driftPrefix stands before the name of a policy in that of its drift scan. No

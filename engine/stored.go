@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -162,7 +163,7 @@ func (e *Engine) SyncEvery(ctx context.Context, interval time.Duration) {
 // over. What is wrong with it is an *InvalidPolicyError; journal.ErrQuota, that its
 // registry has as many as there may be.
 func (e *Engine) CreatePolicy(ctx context.Context, p journal.StoredPolicy) (journal.StoredPolicy, error) {
-	if err := e.checkStored(&p); err != nil {
+	if err := e.checkStored(&p, ""); err != nil {
 		return p, err
 	}
 	p, err := e.journal.CreatePolicy(ctx, p, e.policyBounds())
@@ -175,7 +176,7 @@ func (e *Engine) CreatePolicy(ctx context.Context, p journal.StoredPolicy) (jour
 // PutPolicy stores a policy in place of the one of its origin, registry and
 // namespace, or creates it, and takes it over.
 func (e *Engine) PutPolicy(ctx context.Context, p journal.StoredPolicy) (journal.StoredPolicy, error) {
-	if err := e.checkStored(&p); err != nil {
+	if err := e.checkStored(&p, ""); err != nil {
 		return p, err
 	}
 	p, err := e.journal.PutPolicy(ctx, p, e.policyBounds())
@@ -189,10 +190,11 @@ func (e *Engine) PutPolicy(ctx context.Context, p journal.StoredPolicy) (journal
 // takes it over. What is wrong with it then is an *InvalidPolicyError.
 func (e *Engine) UpdatePolicy(ctx context.Context, id int64, change func(*journal.StoredPolicy) error) (journal.StoredPolicy, error) {
 	p, err := e.journal.UpdatePolicy(ctx, id, e.policyBounds(), func(p *journal.StoredPolicy) error {
+		schedule := p.Policy.Trigger.Schedule()
 		if err := change(p); err != nil {
 			return err
 		}
-		return e.checkStored(p)
+		return e.checkStored(p, schedule)
 	})
 	if err == nil {
 		e.takeOver(ctx)
@@ -230,8 +232,8 @@ func (e *Engine) policyBounds() journal.PolicyBounds {
 }
 
 // checkStored returns what is wrong with a policy that is to be stored, and writes
-// the key's name in place of an alias.
-func (e *Engine) checkStored(p *journal.StoredPolicy) error {
+// the key's name in place of an alias. A schedule that it has already may stay.
+func (e *Engine) checkStored(p *journal.StoredPolicy, schedule string) error {
 	setup := e.setup.Load()
 	if name, ok := setup.keyName(p.Policy.Key); ok {
 		p.Policy.Key = name
@@ -241,6 +243,9 @@ func (e *Engine) checkStored(p *journal.StoredPolicy) error {
 		named.Name = "unnamed" // it gets its name when it is stored
 	}
 	faults := append(named.Validate(), tooLarge(&named)...)
+	if now := named.Trigger.Schedule(); now != schedule {
+		faults = append(faults, tooOften(&named, cmp.Or(setup.Upkeep.MinInterval, minInterval))...)
+	}
 	if len(faults) == 0 {
 		if _, err := setup.bindStored(named); err != nil {
 			faults = append(faults, policy.Fault{Problem: err.Error()})
@@ -265,6 +270,29 @@ func tooLarge(p *policy.Policy) []policy.Fault {
 		return nil
 	}
 	return []policy.Fault{{Problem: fmt.Sprintf("has %d bytes as JSON", len(body)), Allowed: fmt.Sprintf("at most %d, for a policy that is stored; files may hold larger ones", maxStoredBody)}}
+}
+
+// minInterval is how far apart the ticks of a stored policy are, if the setup does not
+// say: each of them may cost a walk over the registry.
+const minInterval = time.Minute
+
+// tooOften returns that a policy is due more often than stored ones may. A schedule
+// that is none is not its to report.
+func tooOften(p *policy.Policy, least time.Duration) []policy.Fault {
+	s, err := policy.ParseCron(p.Trigger.Schedule())
+	if err != nil {
+		return nil
+	}
+	gap, ok := s.Closer(least)
+	if !ok {
+		return nil
+	}
+	field := "trigger.cron"
+	if p.Trigger.Type == policy.EventBased {
+		field = "trigger.reconcile"
+	}
+	return []policy.Fault{{Field: field, Problem: fmt.Sprintf("fires %s after it fired", gap),
+		Allowed: fmt.Sprintf("at least %s from one tick to the next, for a policy that is stored (min_schedule_interval); those of files may fire more often", least)}}
 }
 
 // MayClaim reports whether a policy of a registry may sign under a domain, if whoever

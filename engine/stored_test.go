@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -122,6 +123,54 @@ func TestStoredPolicyRefused(t *testing.T) {
 	}
 	if n, err := h.journal.PoliciesRevision(t.Context()); n != 0 || err != nil {
 		t.Errorf("revision %d, %v", n, err)
+	}
+}
+
+// TestFrequentStored: what is stored is due so often and no more often. What was stored
+// before goes on, and can be changed but for another such schedule.
+func TestFrequentStored(t *testing.T) {
+	t.Parallel()
+	h := build(t, registrytest.Distribution(t), []policy.Policy{everything("from file")}, nil)
+	frequent := func(cron string) journal.StoredPolicy {
+		p := storable("new")
+		p.Policy.Trigger = policy.Trigger{Type: policy.Scheduled, Cron: cron}
+		return p
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if invalid := (*engine.InvalidPolicyError)(nil); !errors.As(err, &invalid) || invalid.Faults[0].Field != "trigger.cron" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := h.CreatePolicy(t.Context(), frequent("*/59 * * * * *"))
+	refused("created", err)
+	put := frequent("* * * * * *")
+	put.Origin = journal.FromTCR
+	_, err = h.PutPolicy(t.Context(), put)
+	refused("put", err)
+	old, err := h.journal.CreatePolicy(t.Context(), frequent("* 0 0 1 1 *"), journal.PolicyBounds{Quota: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if known, err := h.KnownPolicy(t.Context(), old.ID); err != nil || known.Err != nil {
+		t.Errorf("stored before: %+v, %v", known, err)
+	}
+	change := func(change func(*policy.Policy)) error {
+		_, err := h.UpdatePolicy(t.Context(), old.ID, func(p *journal.StoredPolicy) error { change(&p.Policy); return nil })
+		return err
+	}
+	if err := change(func(p *policy.Policy) { p.Description = "still there" }); err != nil {
+		t.Error(err)
+	}
+	refused("changed", change(func(p *policy.Policy) { p.Trigger.Cron = "* 0 0 2 1 *" }))
+	setup := newSetup(t, h.server, everything("from file"))
+	setup.Upkeep.MinInterval = time.Second
+	h.replace(setup)
+	if err := change(func(p *policy.Policy) { p.Trigger.Cron = "* 0 0 2 1 *" }); err != nil {
+		t.Errorf("where the configuration allows it: %v", err)
 	}
 }
 

@@ -195,7 +195,8 @@ func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[stri
 	if next.setup, err = engine.NewSetup(cfg.Policies, places, next.keys, witnesses); err != nil {
 		return nil, errors.Join(err, closeAll(next.keys))
 	}
-	next.setup.Upkeep = engine.Upkeep{Remember: cfg.RememberDuration(), DriftScan: cfg.DriftSchedule()}
+	next.setup.Upkeep = engine.Upkeep{Remember: cfg.RememberDuration(), DriftScan: cfg.DriftSchedule(),
+		MinInterval: cfg.MinScheduleDuration(), AuditRetention: cfg.AuditDuration()}
 	return next, nil
 }
 

@@ -33,6 +33,9 @@ const drainTimeout = 75 * time.Second
 // syncEvery is how often is looked for policies that other replicas stored.
 const syncEvery = 2 * time.Second
 
+// pruneEvery is how often is looked for what is too old to be kept.
+const pruneEvery = time.Hour
+
 // A service is a running engine with what feeds it.
 type service struct {
 	app      *app
@@ -107,6 +110,7 @@ func (d *service) serve(ctx context.Context) error {
 	var scheduled sync.WaitGroup
 	scheduled.Go(func() { d.engine.Schedule(scheduling) })
 	scheduled.Go(func() { d.engine.SyncEvery(scheduling, syncEvery) })
+	scheduled.Go(func() { d.engine.PruneAuditEvery(scheduling, pruneEvery) })
 	watchdog, stopWatchdog := startWatchdog(d.log, d.journal.Ping)
 	notify(d.log, ready)
 	d.log.Info("running", zap.String("version", version()), zap.Int("policies", len(d.engine.Policies())),

@@ -55,6 +55,36 @@ func (j *Journal) Audited(ctx context.Context, id int64, outcome string) error {
 	return nil
 }
 
+// PruneAudit forgets the entries of the audit log that are older than before, some at a
+// time, and returns how many. One whose outcome nobody knows is never forgotten. If
+// there is something to forget, an entry of ours says so first.
+func (j *Journal) PruneAudit(ctx context.Context, before time.Time) (int64, error) {
+	const old = `at < $1 AND finished_at > 0`
+	n, err := scanID(j.store.reader().queryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM audit WHERE `+old+` LIMIT 1) AS found`, micros(before)))
+	if err != nil {
+		return 0, fmt.Errorf("looking for old entries of the audit log: %w", err)
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	id, err := j.Audit(ctx, AuditEntry{Caller: "sealwright", API: "journal", Action: "prune-audit", Target: "entries before " + before.UTC().Format(time.RFC3339)})
+	if err != nil {
+		return 0, err
+	}
+	var pruned int64
+	for more := true; more; {
+		err := j.store.update(ctx, func(q querier) error {
+			n, err = q.exec(ctx, `DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE `+old+` ORDER BY at LIMIT $2)`, micros(before), pruneRows)
+			return err
+		})
+		if err != nil {
+			return pruned, fmt.Errorf("pruning the audit log: %w", err)
+		}
+		pruned, more = pruned+n, n == pruneRows
+	}
+	return pruned, j.Audited(ctx, id, "done")
+}
+
 // AuditEntries returns a page of the audit log, the newest first.
 func (j *Journal) AuditEntries(ctx context.Context, f AuditFilter) ([]AuditEntry, error) {
 	var w where

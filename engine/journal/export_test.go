@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// PruneRows is how many rows one transaction deletes.
+const PruneRows = pruneRows
+
 // Exec runs a statement that no method of a journal would.
 func (j *Journal) Exec(ctx context.Context, sql string, args ...any) error {
 	return j.store.update(ctx, func(q querier) error {

@@ -46,3 +46,43 @@ func ParseCron(spec string) (Schedule, error) {
 	}
 	return Schedule{s}, nil
 }
+
+// weekYears is after how many years the days of the week fall on the same days of the
+// year again, and so what days follow on one another.
+const weekYears = 28
+
+// Closer returns how long after another a tick may be that comes sooner than least, a
+// day at most; false if none does.
+//
+// Every day that has ticks has them at the same times, so that one such day shows
+// what is between the ticks of a day. Of what is between two days it depends on the
+// calendar whether there are two such in a row.
+func (s Schedule) Closer(least time.Duration) (time.Duration, bool) {
+	if least <= time.Second { // as far apart as any two are
+		return 0, false
+	}
+	first := s.Next(time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC))
+	last := first
+	for next := s.Next(last); !next.IsZero() && sameDay(next, first); next = s.Next(last) {
+		if gap := next.Sub(last); gap < least {
+			return gap, true
+		}
+		last = next
+	}
+	if night := 24*time.Hour - last.Sub(first); night >= least {
+		return 0, false
+	}
+	for end := last.AddDate(weekYears, 0, 0); last.Before(end); {
+		next := s.Next(last)
+		if next.IsZero() {
+			break
+		}
+		if gap := next.Sub(last); gap < least {
+			return gap, true
+		}
+		first, last = next, next.Add(last.Sub(first))
+	}
+	return 0, false
+}
+
+func sameDay(a, b time.Time) bool { return a.YearDay() == b.YearDay() && a.Year() == b.Year() }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +72,82 @@ func TestParseCronRefuses(t *testing.T) {
 	} {
 		if _, err := ParseCron(tt.spec); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("ParseCron(%q): %v; want %q", tt.spec, err, tt.want)
+		}
+	}
+}
+
+// TestCloser: what comes soon after another tick is found wherever it is: within a
+// minute, over a full hour, over midnight, over the end of a month, in leap years.
+func TestCloser(t *testing.T) {
+	for _, tt := range []struct {
+		spec        string
+		least, want time.Duration // want 0: nothing is closer
+	}{
+		{"* * * * * *", time.Second, 0},
+		{"* * * * * *", 2 * time.Second, time.Second},
+		{"0 * * * * *", time.Minute, 0},
+		{"17 * * * * *", time.Minute, 0},
+		{"*/30 * * * * *", time.Minute, 30 * time.Second},
+		{"0,59 0 0 1 1 *", time.Minute, 59 * time.Second},
+		{"59,0 0,59 * * * *", time.Minute, 59 * time.Second},
+		{"0 * * * * *", time.Minute + time.Second, time.Minute},
+		{"0 0,59 * * * *", 5 * time.Minute, time.Minute},
+		{"0 */5 * * * *", 5 * time.Minute, 0},
+		{"0 */7 * * * *", 7 * time.Minute, 4 * time.Minute}, // :56 and :00
+		{"0 0 2 * * *", 24 * time.Hour, 0},
+		{"0 0 0,23 * * *", 2 * time.Hour, time.Hour},
+		{"0 0 0,23 1 * *", 2 * time.Hour, 0},
+		{"0 0 0,23 1,31 * *", 2 * time.Hour, time.Hour},
+		{"0 0 0,23 1,31 1 *", 2 * time.Hour, 0},
+		{"0 0 0,23 1,31 1,12 *", 2 * time.Hour, time.Hour},
+		{"0 0 0,23 29 2 *", 2 * time.Hour, 0},
+		{"0 0 0,23 28,29 2 *", 2 * time.Hour, time.Hour},
+		{"0 0 0,23 1,29 2,3 *", 2 * time.Hour, time.Hour},
+		{"0 0 0,23 * * MON,WED", 2 * time.Hour, 0},
+		{"0 0 0,23 * * SUN,SAT", 2 * time.Hour, time.Hour},
+		{"0 0 0,23 13 11 FRI", 2 * time.Hour, time.Hour}, // or Friday: the 13th may be a Thursday
+	} {
+		s, err := ParseCron(tt.spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := s.Closer(tt.least); got != tt.want || ok != (tt.want > 0) {
+			t.Errorf("%q has ticks %s after others, %v; want %s below %s", tt.spec, got, ok, tt.want, tt.least)
+		}
+	}
+}
+
+// TestCloserByCounting compares with what a walk over many ticks finds.
+func TestCloserByCounting(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret: the same ones each time
+	some := func(from, n int) string {
+		if random.IntN(4) == 0 {
+			return "*"
+		}
+		list := []string{}
+		for range 1 + random.IntN(3) {
+			list = append(list, strconv.Itoa(from+random.IntN(n)))
+		}
+		return strings.Join(list, ",")
+	}
+	for range 150 {
+		spec := strings.Join([]string{some(0, 60), some(0, 60), some(0, 24), some(1, 31), some(1, 12), some(0, 7)}, " ")
+		s, err := ParseCron(spec)
+		if err != nil {
+			continue // the 31st of February
+		}
+		shortest := 400 * 24 * time.Hour
+		for last, n := s.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), 0; n < 1000; n++ {
+			next := s.Next(last)
+			if next.IsZero() {
+				break
+			}
+			shortest, last = min(shortest, next.Sub(last)), next
+		}
+		for _, least := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour} {
+			if gap, ok := s.Closer(least); shortest < least && !ok || ok && gap >= least {
+				t.Errorf("%q has ticks %s apart, and Closer(%s) says %s, %v", spec, shortest, least, gap, ok)
+			}
 		}
 	}
 }

@@ -12,9 +12,11 @@ import (
 
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
 	"github.com/oracle/oci-go-sdk/v65/common"
+	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/oci"
 	"github.com/sealwright/sealwright/engine/sink/ocir/message"
 )
 
@@ -291,5 +293,34 @@ func TestKeysOfOthers(t *testing.T) {
 	for _, m := range []message.Message{theirs, nobodys} {
 		_, err := s.tryUpload(t, c, s.details(t, i, m))
 		expect(t, m.KMSKeyID, err, http.StatusBadRequest, "RelatedResourceNotAuthorizedOrNotFound")
+	}
+}
+
+// TestQuota: images of a registry have only so many signatures. What was uploaded
+// before is told to who tries again, and one that is deleted makes room.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, controltest.Options{})
+	s.url = s.Serve(t, oci.New(oci.Options{Engine: s.Engine, Journal: s.Journal, Door: s.Door, Rights: s.Rights, Keys: s.keys, Signatures: 1, Log: zap.NewNop()}))
+	c := s.client(t, "admin") // it signs again what it sends twice within a second
+	i := s.push(t, "library/app", "v1")
+	d := s.details(t, i, s.messageOf(i))
+	upload := func(token string) (artifacts.CreateContainerImageSignatureResponse, error) {
+		return c.CreateContainerImageSignature(t.Context(), artifacts.CreateContainerImageSignatureRequest{CreateContainerImageSignatureDetails: d, OpcRetryToken: &token})
+	}
+	first, err := upload("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = upload("two")
+	expect(t, "one too many", err, http.StatusBadRequest, "LimitExceeded")
+	if again, err := upload("one"); err != nil || *again.Id != *first.Id {
+		t.Errorf("the first again: %v, %v", again, err)
+	}
+	if _, err := c.DeleteContainerImageSignature(t.Context(), artifacts.DeleteContainerImageSignatureRequest{ImageSignatureId: first.Id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upload("two"); err != nil {
+		t.Errorf("when there is room: %v", err)
 	}
 }

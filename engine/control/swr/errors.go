@@ -3,6 +3,7 @@ package swr
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sealwright/sealwright/engine"
@@ -78,6 +79,17 @@ func faulty(faults []policy.Fault) *failure {
 	return f
 }
 
+// inSWRsWords gives fields the names that they have in what clients send.
+func inSWRsWords(faults []policy.Fault) []policy.Fault {
+	faults = slices.Clone(faults)
+	for i := range faults {
+		if faults[i].Field == "trigger.cron" {
+			faults[i].Field = "trigger.trigger_settings.cron"
+		}
+	}
+	return faults
+}
+
 // refused is an error of the door.
 type refused struct {
 	err   error
@@ -116,7 +128,7 @@ func failureOf(err error) *failure {
 	case errors.As(err, &r):
 		return r.failure()
 	case errors.As(err, &wrong):
-		return faulty(wrong.Faults)
+		return faulty(inSWRsWords(wrong.Faults))
 	case errors.Is(err, rights.ErrRole):
 		return forbidden(err.Error())
 	case errors.Is(err, rights.ErrUnknown), errors.Is(err, journal.ErrNotFound), errors.Is(err, registry.ErrNotFound):

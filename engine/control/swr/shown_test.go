@@ -211,6 +211,25 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// TestFrequentPolicies: a schedule that is due too often is refused, in SWR's words.
+func TestFrequentPolicies(t *testing.T) {
+	h := open(t, controltest.Options{})
+	scheduled := func(cron string) string {
+		return strings.Replace(policyJSON("a"), `"type":"manual"`, `"type":"scheduled","trigger_settings":{"cron":"`+cron+`"}`, 1)
+	}
+	refused := func(method, path string) {
+		t.Helper()
+		a := h.ask(t, admin, method, path, scheduled("*/30 * * * * *"))
+		a.want(t, 400, "SVCSTG.SWR.4000014")
+		if !strings.Contains(a.body, "trigger.trigger_settings.cron") || !strings.Contains(a.body, "at least 1m0s") {
+			t.Errorf("%s: %s", method, a.body)
+		}
+	}
+	refused("POST", policies)
+	h.ask(t, admin, "POST", policies, scheduled("30 * * * * *")).want(t, 201, "")
+	refused("PUT", policies+"/1")
+}
+
 // TestPredecessor: a policy has no executions of one that had its name before.
 func TestPredecessor(t *testing.T) {
 	h := open(t, controltest.Options{})

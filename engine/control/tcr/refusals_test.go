@@ -91,6 +91,17 @@ func TestOtherTenants(t *testing.T) {
 	}
 }
 
+// TestQuota: a registry has only so many policies, and one takes the place of another.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	e := newEstate(t, controltest.Options{StoredQuota: 1})
+	e.push("library/app:v1")
+	e.push("team/app:v1")
+	e.admin().call("CreateSignaturePolicy", library(), nil)
+	e.admin().call("CreateSignaturePolicy", library().with(params{"Name": "another"}), nil)
+	e.admin().refused("CreateSignaturePolicy", library().with(params{"NamespaceName": "team"}), "LimitExceeded", "as many signature policies")
+}
+
 // TestOtherNamespaces: who sees some namespaces of a registry finds nothing else there.
 func TestOtherNamespaces(t *testing.T) {
 	t.Parallel()
