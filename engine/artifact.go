@@ -88,6 +88,10 @@ func (r *run) digest(ctx context.Context, d registry.Descriptor, tags []string, 
 	if err := ctx.Err(); err != nil {
 		return r.conclude(ctx, s, fmt.Errorf("waiting for the artifact: %w", err))
 	}
+	if err := r.endLast(ctx, s); err != nil {
+		r.fail(err)
+		return ending{Subtask: s}
+	}
 	before, seen, err := r.seen(ctx, s)
 	switch {
 	case err != nil:

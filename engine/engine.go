@@ -74,6 +74,7 @@ type Engine struct {
 	stopping chan struct{} // closed: begin no more artifacts
 	stopOnce sync.Once
 	busy     turn.Order      // one artifact is worked on once in this process
+	unended  unended         // what the journal could not be told of artifacts
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's
 	cutNow   context.CancelFunc
 	retired  sync.WaitGroup
@@ -178,6 +179,11 @@ func (e *Engine) Stop(ctx context.Context) error {
 	defer e.cutNow()
 	defer context.AfterFunc(ctx, e.cutNow)()
 	err := e.journal.StopJobs(ctx)
+	for _, end := range e.unended.takeAll() {
+		if !end(ctx).Status.Final() {
+			break // nor can the others; as after a crash, the next start finds out
+		}
+	}
 	e.retired.Wait()
 	return errors.Join(err, e.setup.Load().Close())
 }

@@ -119,12 +119,6 @@ func (r *run) found(ctx context.Context, s journal.Subtask, seen sighting) endin
 	return e
 }
 
-func (r *run) end(ctx context.Context, claim *journal.Claim) ending {
-	ctx, cancel := saving(ctx)
-	defer cancel()
-	return r.saved(claim.Subtask, claim.Records, r.engine.journal.End(ctx, claim))
-}
-
 // saved tells of a subtask that was journaled, with err.
 func (r *run) saved(s journal.Subtask, records []journal.Record, err error) ending {
 	if err != nil {

@@ -329,7 +329,7 @@ func TestDiskFullWhileSigning(t *testing.T) {
 		d := h.start()
 		defer d.stop()
 		gate := h.hold()
-		h.run(exitOK, "trigger", "all")
+		h.run(exitOK, "trigger", "--detach", "all")
 		gate.wait(t)
 
 		disk.Fill()

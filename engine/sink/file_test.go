@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/sink"
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 func fileAt(path string) *sink.File {
@@ -214,4 +216,33 @@ func TestFileDelivered(t *testing.T) {
 	if rec, err := e.Record(); err != nil || e.Seq != 1 || rec.State != journal.Signed {
 		t.Errorf("%+v, %v", rec, err)
 	}
+}
+
+// TestFileFullDisk: a full disk holds up nobody who signs, and loses no entry. As soon as
+// there is room the file goes on where it ended, in the middle of a line or not.
+func TestFileFullDisk(t *testing.T) {
+	t.Parallel()
+	journaltest.OnDisk(t, 1<<20, func(t *testing.T, disk *journaltest.Disk) {
+		p, path := newPress(t), filepath.Join(disk.Path, "records.jsonl")
+		r := p.start(fileAt(path))
+		for range 3 {
+			p.sign(5)
+			registrytest.Eventually(t, patience, "there is room", func() bool { u, err := r.Undelivered(t.Context()); return err == nil && u.Entries == 0 })
+			disk.Fill()
+			p.sign(50)
+			registrytest.Eventually(t, patience, "there is none", func() bool { return strings.Contains(r.Counts().LastError, "no space left on device") })
+			p.sign(5)
+			if u, err := r.Undelivered(t.Context()); err != nil || u.Entries == 0 || u.Oldest.IsZero() {
+				t.Errorf("%+v, %v", u, err)
+			}
+			disk.Free()
+		}
+		r.Stop(t.Context())
+		if got, want := contents(t, path), linesOf(t, p.entries()); got != want {
+			t.Errorf("%d lines in the file, %d entries\n%s\nwant\n%s", strings.Count(got, "\n"), p.made, got, want)
+		}
+		if u, err := r.Undelivered(t.Context()); err != nil || u.Entries != 0 {
+			t.Errorf("%+v, %v", u, err)
+		}
+	})
 }
