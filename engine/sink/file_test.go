@@ -226,10 +226,12 @@ func TestFileFullDisk(t *testing.T) {
 		p, path := newPress(t), filepath.Join(disk.Path, "records.jsonl")
 		r := p.start(fileAt(path))
 		for range 3 {
-			p.sign(5)
+			p.sign(1)
 			registrytest.Eventually(t, patience, "there is room", func() bool { u, err := r.Undelivered(t.Context()); return err == nil && u.Entries == 0 })
+			stopNow(r)
 			disk.Fill()
 			p.sign(50)
+			r = p.start(fileAt(path)) // a batch, of which some lines have room and one in part
 			registrytest.Eventually(t, patience, "there is none", func() bool { return strings.Contains(r.Counts().LastError, "no space left on device") })
 			p.sign(5)
 			if u, err := r.Undelivered(t.Context()); err != nil || u.Entries == 0 || u.Oldest.IsZero() {
