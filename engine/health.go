@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,14 +11,19 @@ import (
 	"github.com/sealwright/sealwright/kms"
 )
 
-// A Dependency is what signing needs: the journal, a key, a registry.
+// A Dependency is what signing needs, the journal, a key, a registry, or what records
+// of it go to, a sink.
 type Dependency struct {
 	Kind DependencyKind
 	Name string // "" for the journal
 	// Probe finds out whether it works: whether the journal can be written, the
-	// key signs what means nothing, the registry answers at all.
+	// key signs what means nothing, the registry answers at all, the sink takes
+	// what it is given. It wraps ErrLagging while nobody need do anything about it.
 	Probe func(context.Context) error
 }
+
+// ErrLagging is what is wrong with a dependency that may come right by itself.
+var ErrLagging = errors.New("lagging")
 
 // A DependencyKind is the sort of a Dependency.
 type DependencyKind string
@@ -27,6 +33,7 @@ const (
 	JournalDependency  DependencyKind = "journal"
 	KeyDependency      DependencyKind = "key"
 	RegistryDependency DependencyKind = "registry"
+	SinkDependency     DependencyKind = "sink"
 )
 
 // Dependencies returns those of the current setup: the journal first, then the

@@ -165,7 +165,7 @@ func (a *app) build(ctx context.Context, cfg *configs.Config, d *service) (_ *se
 	d.warnOfKeys()
 	d.engine = engine.New(engine.Options{Journal: d.journal, Setup: setup, Log: d.log.Named("engine"), Observe: d.observe,
 		PushToSigned: d.metrics.PushToSigned, Lost: d.metrics.Lost, KeyUsed: d.metrics.KeyUsed, Fired: d.metrics.Fired, Tracer: d.tracer})
-	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.engine.Dependencies, Log: d.log.Named("health")})
+	d.health = control.NewHealth(control.HealthOptions{Dependencies: d.dependencies, Log: d.log.Named("health")})
 	return d, opened, d.engine.Sync(ctx)
 }
 

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -24,18 +25,19 @@ var fresh = map[engine.DependencyKind]time.Duration{
 	engine.JournalDependency:  time.Second,
 	engine.RegistryDependency: 30 * time.Second,
 	engine.KeyDependency:      10 * time.Minute,
+	engine.SinkDependency:     10 * time.Second, // costs two reads of the journal
 }
 
 // HealthOptions are what health is told of. All but Now are required.
 type HealthOptions struct {
-	// Dependencies returns what signing needs now.
+	// Dependencies returns what signing needs now, and where its records go.
 	Dependencies func() []engine.Dependency
 	Log          *zap.Logger
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 }
 
-// Health finds out whether what signing needs works, when it is asked and has not
+// Health finds out whether what signing needs works, and what its records go to, when it is asked and has not
 // found out just now. So nobody who does not ask pays for it.
 type Health struct {
 	o HealthOptions
@@ -77,7 +79,7 @@ type HealthReport struct {
 type HealthCheck struct {
 	Kind  engine.DependencyKind `json:"kind"`
 	Name  string                `json:"name,omitempty"`
-	State string                `json:"state"` // ok, failing, unknown
+	State string                `json:"state"` // ok, lagging, failing, unknown
 	Error string                `json:"error,omitempty"`
 	// AgeSeconds is how long ago that was found out; absent while it is unknown.
 	AgeSeconds *float64 `json:"age_seconds,omitempty"`
@@ -85,6 +87,7 @@ type HealthCheck struct {
 
 const (
 	stateOK      = "ok"
+	stateLagging = "lagging" // wrong, and may come right by itself
 	stateFailing = "failing"
 	stateUnknown = "unknown"
 )
@@ -94,8 +97,8 @@ func (h *Health) live(w http.ResponseWriter, _ *http.Request) { say(w, http.Stat
 
 // ready answers GET /readyz where anybody may ask: 200 if the journal can be
 // written, so that pushes can be taken and signatures recorded, else 503. With
-// ?strict, what was found out of every key and registry must be well, too. It
-// names nothing.
+// ?strict, what was found out of every key and registry must be well, too, and no
+// sink may have been down for long. It names nothing.
 func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
 	_, strict := r.URL.Query()["strict"]
 	if !h.Report(r.Context(), strict).Ready {
@@ -134,9 +137,9 @@ func (h *Health) Report(ctx context.Context, strict bool) HealthReport {
 		said := HealthCheck{Kind: d.Kind, Name: d.Name, State: stateUnknown}
 		if !c.at.IsZero() {
 			age := max(h.o.Now().Sub(c.at), 0).Round(time.Millisecond).Seconds()
-			said.AgeSeconds, said.State = &age, stateOK
+			said.AgeSeconds, said.State = &age, stateOf(c.err)
 			if c.err != nil {
-				said.State, said.Error = stateFailing, c.err.Error()
+				said.Error = c.err.Error()
 			}
 		}
 		out.Checks = append(out.Checks, said)
@@ -145,6 +148,16 @@ func (h *Health) Report(ctx context.Context, strict bool) HealthReport {
 		}
 	}
 	return out
+}
+
+func stateOf(err error) string {
+	switch {
+	case err == nil:
+		return stateOK
+	case errors.Is(err, engine.ErrLagging):
+		return stateLagging
+	}
+	return stateFailing
 }
 
 // forget drops what is known of dependencies that are none any more.
@@ -198,9 +211,10 @@ func (h *Health) probe(ctx context.Context, d engine.Dependency, c *check) check
 	err := d.Probe(ctx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if changed := (err == nil) != (c.err == nil); changed {
+	failing := stateOf(err) == stateFailing
+	if failing != (stateOf(c.err) == stateFailing) {
 		log := h.o.Log.With(zap.String("kind", string(d.Kind)), zap.String("name", d.Name))
-		if err != nil {
+		if failing {
 			log.Warn("health: failing", zap.Error(err))
 		} else {
 			log.Info("health: well again")

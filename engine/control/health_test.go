@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -141,6 +142,40 @@ func TestReady(t *testing.T) {
 		t.Errorf("logged %d times that it is well", n)
 	}
 	wantAnswer(t, h, "/nothing", http.StatusNotFound, "404 page not found")
+}
+
+// TestReadyOfSinks: a sink that lags is shown, and one that is down for long counts with
+// ?strict alone.
+func TestReadyOfSinks(t *testing.T) {
+	p := newPatient("journal/", "sink/siem")
+	core, logged := observer.New(zap.InfoLevel)
+	health := control.NewHealth(control.HealthOptions{Dependencies: p.dependencies, Log: zap.New(core), Now: p.clock})
+	shows := func(state string, err error, ready bool) {
+		t.Helper()
+		p.set("sink/siem", err)
+		p.wait(11 * time.Second)
+		var report control.HealthReport
+		registrytest.Eventually(t, time.Minute, "the sink is "+state, func() bool {
+			report = health.Report(t.Context(), true)
+			return report.Checks[1].State == state
+		})
+		sink := report.Checks[1]
+		if report.Ready != ready || !health.Report(t.Context(), false).Ready || sink.Kind != engine.SinkDependency || sink.Name != "siem" || sink.AgeSeconds == nil ||
+			(sink.Error == "") != (err == nil) || err != nil && sink.Error != err.Error() {
+			t.Errorf("ready: %t, %+v, of which is known %v", report.Ready, sink, err)
+		}
+	}
+	shows("ok", nil, true)
+	shows("lagging", fmt.Errorf("%w: answered 503", engine.ErrLagging), true)
+	if n := logged.Len(); n != 0 {
+		t.Errorf("a lag was logged: %v", logged.All())
+	}
+	shows("failing", errors.New("answered 503"), false)
+	shows("lagging", fmt.Errorf("%w: catching up", engine.ErrLagging), true)
+	shows("ok", nil, true)
+	if failing, well := logged.FilterMessage("health: failing").Len(), logged.FilterMessage("health: well again").Len(); failing != 1 || well != 1 {
+		t.Errorf("logged %d times that it fails, %d times that it is well", failing, well)
+	}
 }
 
 // TestReadyWaitsForNobody: a registry that does not answer keeps no answer

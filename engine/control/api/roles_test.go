@@ -1,12 +1,15 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control"
 	"github.com/sealwright/sealwright/engine/control/api"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/rights"
@@ -168,7 +171,10 @@ func TestTenantsMayNotReachOut(t *testing.T) {
 // TestState: keys, registries and health, for those who see all and those who do not.
 func TestState(t *testing.T) {
 	t.Parallel()
-	s := open(t, controltest.Options{})
+	s := open(t, controltest.Options{}, func(o *api.Options) {
+		sink := engine.Dependency{Kind: engine.SinkDependency, Name: "siem", Probe: func(context.Context) error { return nil }}
+		o.Health = control.NewHealth(control.HealthOptions{Dependencies: func() []engine.Dependency { return append(o.Engine.Dependencies(), sink) }, Log: o.Log})
+	})
 	keys := want[list[api.Key]](t, s.as(t, stranger, http.MethodGet, "/keys", ""), http.StatusOK).Items
 	if len(keys) != 2 || keys[0].Name != controltest.Key || keys[0].PEM != string(s.Public[controltest.Key].PEM()) || len(keys[0].JWK) == 0 ||
 		!slices.Equal(keys[0].Aliases, []string{controltest.KeyAlias}) || !keys[0].Usable {
@@ -184,7 +190,7 @@ func TestState(t *testing.T) {
 	if some := registries(stranger); len(some) != 1 || some[0].Name != controltest.Other {
 		t.Errorf("registries of a stranger: %+v", some)
 	}
-	for token, checks := range map[string]int{viewer: 5, stranger: 4} {
+	for token, checks := range map[string]int{viewer: 6, stranger: 4} {
 		if h := want[api.Health](t, s.as(t, token, http.MethodGet, "/health", ""), http.StatusOK); !h.Ready || len(h.Checks) != checks {
 			t.Errorf("health %+v, want %d checks", h, checks)
 		}

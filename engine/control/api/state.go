@@ -41,14 +41,14 @@ type Registry struct {
 // Health is how the daemon is.
 type Health struct {
 	Ready  bool    `json:"ready" doc:"the journal can be written"`
-	Checks []Check `json:"checks" nullable:"false" doc:"of the journal, the keys, and the registries that the caller sees"`
+	Checks []Check `json:"checks" nullable:"false" doc:"of the journal, the keys and the registries that the caller sees, and for those who see all registries the sinks"`
 }
 
-// A Check is what is known of one thing that signing needs.
+// A Check is what is known of one thing that signing needs, or that its records go to.
 type Check struct {
-	Kind  string  `json:"kind" enum:"journal,key,registry"`
+	Kind  string  `json:"kind" enum:"journal,key,registry,sink"`
 	Name  string  `json:"name,omitempty"`
-	State string  `json:"state" enum:"ok,failing,unknown"`
+	State string  `json:"state" enum:"ok,lagging,failing,unknown" doc:"lagging: a sink that does not take what it is given, but not for so long that anybody need act"`
 	Error string  `json:"error,omitempty" doc:"for those who see all registries"`
 	Age   float64 `json:"age_seconds,omitempty" doc:"how long ago that was found out"`
 }
@@ -160,12 +160,25 @@ func (a *API) health(ctx context.Context, s session, _ *none) (*healthOutput, er
 	report := a.Health.Report(ctx, false)
 	out := &healthOutput{Health{Ready: report.Ready, Checks: []Check{}}}
 	for _, c := range report.Checks {
-		if c.Kind == engine.RegistryDependency && !s.Sees(c.Name) || c.Kind == engine.KeyDependency && !slices.Contains(keys, c.Name) {
-			continue
+		if showsCheck(s, c, keys) {
+			out.Body.Checks = append(out.Body.Checks, checkOf(c, s.SeesAll()))
 		}
-		out.Body.Checks = append(out.Body.Checks, checkOf(c, s.SeesAll()))
 	}
 	return out, nil
+}
+
+// showsCheck reports whether a caller with those keys is told of a check. Sinks get the
+// records of all registries.
+func showsCheck(s session, c control.HealthCheck, keys []string) bool {
+	switch c.Kind {
+	case engine.RegistryDependency:
+		return s.Sees(c.Name)
+	case engine.KeyDependency:
+		return slices.Contains(keys, c.Name)
+	case engine.SinkDependency:
+		return s.SeesAll()
+	}
+	return true
 }
 
 func checkOf(c control.HealthCheck, inFull bool) Check {
