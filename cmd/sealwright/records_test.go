@@ -4,12 +4,15 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -150,6 +153,36 @@ func TestExportFaults(t *testing.T) {
 		out, _ := h.run(code, "records", "verify", "--export", h.path("export"), "--key", h.path("release.pub"))
 		if test.want != "" && !strings.HasPrefix(out, "FAULT     "+test.want+"\n") {
 			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// TestRecordsOfAnOldJournal: a journal that is older than the record chain is migrated
+// by the daemon alone, and what is outside of the chain is told from then on.
+func TestRecordsOfAnOldJournal(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.configure(fmt.Sprintf(manual, "all"))
+	script, err := os.ReadFile("../../engine/journal/testdata/schema3-sqlite.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(must(t, h.path("state"), os.Mkdir(h.path("state"), 0o700)), "sealwright.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), string(script))
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, said := h.run(exitFailed, "records", "verify"); !strings.Contains(said, "has schema version 3") || !strings.Contains(said, "the daemon migrates it when it starts") {
+		t.Errorf("before: %s", said)
+	}
+	h.start().stop()
+	said, _ := h.run(exitOK, "records", "verify")
+	for _, line := range []string{"verified  2 entries, 2 records\n", "outside   4 records are older than the chain\n"} {
+		if !strings.Contains(said, line) {
+			t.Errorf("%q is not in\n%s", line, said)
 		}
 	}
 }
