@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +17,18 @@ import (
 	"github.com/sealwright/sealwright/engine/sink"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if state := os.Getenv(replicaState); state != "" {
+		runReplica(state)
+		return
+	}
+	code := journaltest.Main(m)
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // patience bounds how long a test waits for what must happen.
 const patience = time.Minute
@@ -37,8 +49,10 @@ type press struct {
 	made  int
 }
 
-func newPress(t *testing.T) *press {
-	p := &press{t: t, state: journaltest.SQLiteJournal(t)}
+func newPress(t *testing.T) *press { return newPressAt(t, journaltest.SQLiteJournal(t)) }
+
+func newPressAt(t *testing.T, state string) *press {
+	p := &press{t: t, state: state}
 	p.open()
 	t.Cleanup(p.close)
 	ctx := context.Background()
