@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"net/http"
 	"strings"
 
 	"github.com/sealwright/sealwright/engine/journal"
@@ -94,7 +93,7 @@ func (h *handler) publicKey(c *call, keyID, versionID string) (*kms.PublicKey, e
 		}
 	}
 	if known && ours.Public == nil {
-		return nil, &fault{http.StatusConflict, "IncorrectState", "kmsKeyId: the key cannot be reached at present; try again later."}
+		return nil, unavailable("kmsKeyId: the key cannot be reached at present; try again later.")
 	}
 	return nil, relatedNotFound("kmsKeyId, kmsKeyVersionId", "no such version of a key is known here")
 }

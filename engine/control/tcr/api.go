@@ -31,8 +31,9 @@ const (
 	bodyPatience = 30 * time.Second
 	// unreadPatience bounds how long one is waited for that is not read.
 	unreadPatience = time.Second
-	// patience bounds an action, listings of the registry included.
-	patience = 2 * time.Minute
+	// patience bounds an action, listings of the registry included. Tencent's SDKs wait
+	// for a minute: after that, nobody is told why.
+	patience = 45 * time.Second
 )
 
 // Options are what the API works with. All are required. The door is asked for
