@@ -272,21 +272,6 @@ func (r *run) signOne(ctx context.Context, image *signature.Image, j job, rec *j
 	return nil
 }
 
-// counted tells of each use of the policy's key.
-func (r *run) counted(sign signFunc) signFunc {
-	if r.engine.opts.KeyUsed == nil {
-		return sign
-	}
-	return func(ctx context.Context, message []byte) ([]byte, error) {
-		begin := time.Now()
-		sig, err := sign(ctx, message)
-		r.engine.opts.KeyUsed(r.policy.Key, time.Since(begin), err)
-		return sig, err
-	}
-}
-
-type signFunc = func(ctx context.Context, message []byte) ([]byte, error)
-
 // tagMoved reports whether a tag that chose the artifact points elsewhere by
 // now. The signature is the digest's and stays right; the record says what the
 // tag's next reader will find.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -86,3 +87,18 @@ func stopsAll(err error) bool {
 	}
 	return false
 }
+
+// counted tells of each use of the policy's key.
+func (r *run) counted(sign signFunc) signFunc {
+	if r.engine.opts.KeyUsed == nil {
+		return sign
+	}
+	return func(ctx context.Context, message []byte) ([]byte, error) {
+		begin := time.Now()
+		sig, err := sign(ctx, message)
+		r.engine.opts.KeyUsed(r.policy.Key, time.Since(begin), err)
+		return sig, err
+	}
+}
+
+type signFunc = func(ctx context.Context, message []byte) ([]byte, error)

@@ -290,47 +290,6 @@ func (a *apiHouse) own(t *testing.T, client *http.Client, base, method, path str
 	return resp.StatusCode
 }
 
-// An ownProblem is an error that our own API answers with.
-type ownProblem struct {
-	Status    int
-	Detail    string
-	RequestID string `json:"request_id"`
-}
-
-func (p *ownProblem) Error() string { return fmt.Sprintf("answered %d: %s", p.Status, p.Detail) }
-
-// tryOwn asks our own API, which may not be there, to change something as it is now.
-func (a *apiHouse) tryOwn(method, path string, body any) error {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	if body == nil {
-		raw = nil
-	}
-	req, err := http.NewRequest(method, a.URL+"/api/v1"+path, bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	req.Header = http.Header{"Content-Type": {"application/json"}, "Authorization": {"Bearer " + ownToken}}
-	if method == http.MethodPut || method == http.MethodDelete {
-		req.Header.Set("If-Match", "*")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if raw, err = io.ReadAll(resp.Body); err != nil || resp.StatusCode < http.StatusBadRequest {
-		return err
-	}
-	said := &ownProblem{}
-	if err := json.Unmarshal(raw, said); err != nil || said.Status != resp.StatusCode || resp.Header.Get("Content-Type") != "application/problem+json" {
-		return fmt.Errorf("answered %s, no problem: %s", resp.Status, raw)
-	}
-	return said
-}
-
 func (a *apiHouse) byOwn(t *testing.T) {
 	a.registry.Push(t, "own/app:v1", registrytest.Image(t))
 	all := policy.Selector{Matches: []string{"**"}}
