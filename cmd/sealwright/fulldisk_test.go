@@ -16,6 +16,7 @@ import (
 	tencent "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/errors"
 
 	"github.com/sealwright/sealwright/engine/control/apig"
+	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
@@ -71,14 +72,14 @@ func (a *apiHouse) swrMutations(t *testing.T) []mutation {
 	t.Helper()
 	c := a.SWR(t, vendorKey, vendorSecret)
 	create := func(name string) (*model.CreateInstanceSignPolicyResponse, error) {
-		return c.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: swrPolicy(name)})
+		return c.CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: controltest.SWRPolicy(name, "release")})
 	}
 	var ids []int32
 	for _, name := range []string{"updated", "deleted", "executed"} {
 		made, err := create(name)
 		ids = append(ids, *must(t, made, err).Id)
 	}
-	changed := *swrPolicy("renamed")
+	changed := *controltest.SWRPolicy("renamed", "release")
 	return []mutation{
 		{"swr", "CreateInstanceSignPolicy", func() error { _, err := create("created"); return err }},
 		{"swr", "UpdateInstanceSignPolicy", func() error {

@@ -17,6 +17,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/common"
 
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/kms/kmstest/vaulttest"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -198,11 +199,9 @@ keys:
 	a.registry.Push(t, tcrNamespace+"/app:v1", registrytest.Image(t))
 	oracle := a.oracleOnce(t)
 	image := a.lookup(t, oracle, "library/app:v1")
-	byHuawei := swrPolicy("by_huawei")
-	byHuawei.SignatureKey = "remote"
 	calls := []mutation{
 		{"swr", "CreateInstanceSignPolicy", func() error {
-			_, err := a.SWR(t, vendorKey, vendorSecret).CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: byHuawei})
+			_, err := a.SWR(t, vendorKey, vendorSecret).CreateInstanceSignPolicy(&model.CreateInstanceSignPolicyRequest{InstanceId: swrInstance, NamespaceName: "library", Body: controltest.SWRPolicy("by_huawei", "remote")})
 			return err
 		}},
 		{"oci", "CreateContainerImageSignature", func() error { _, err := a.upload(t, oracle, image, "a-retry-token"); return err }},
