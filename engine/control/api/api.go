@@ -118,7 +118,7 @@ func (a *API) until(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // maxTurns is how many requests have to do with the journal at once: fewer than it
-// has connections for readers, so that signing never waits behind those who look on.
+// has connections for readers, so that signing finds one that is free.
 const maxTurns = 3
 
 // turnPatience is how long a request may wait for its turn, and then a read may take.
