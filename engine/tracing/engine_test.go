@@ -16,8 +16,8 @@ import (
 // TestEngine: the trace of an execution tells what was done to sign an artifact.
 func TestEngine(t *testing.T) {
 	t.Parallel()
-	c := newCollector(t)
-	tr := open(t, tracing.Options{Endpoint: c.url, Ratio: 1})
+	c := controltest.NewCollector(t)
+	tr := open(t, tracing.Options{Endpoint: c.URL, Ratio: 1})
 	all := policy.Selector{Matches: []string{"**"}}
 	h := controltest.New(t, controltest.Options{Tracer: tr, Policies: []policy.Policy{{Name: "nightly", Registry: controltest.Registry, Key: controltest.Key,
 		Trigger: policy.Trigger{Type: policy.Manual}, Scope: []policy.ScopeRule{{Repositories: all, Tags: all}}}}})
@@ -33,9 +33,9 @@ func TestEngine(t *testing.T) {
 		if err := tr.Flush(t.Context()); err != nil {
 			t.Error(err)
 		}
-		return c.named(t)["execution"] != nil && c.named(t)["repository"] != nil
+		return c.Named(t)["execution"] != nil && c.Named(t)["repository"] != nil
 	})
-	spans := c.named(t)
+	spans := c.Named(t)
 	for name, in := range map[string]string{"walk": "execution", "repository": "execution", "artifact": "repository", "look": "artifact", "sign": "artifact", "attach": "artifact"} {
 		s, parent := spans[name], spans[in]
 		if s == nil || parent == nil || string(s.ParentSpanId) != string(parent.SpanId) || string(s.TraceId) != string(parent.TraceId) {

@@ -2,81 +2,19 @@ package tracing_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/engine/tracing"
 )
-
-// A collector takes what is sent by OTLP over HTTP.
-type collector struct {
-	url string
-
-	mu            sync.Mutex
-	spans         []*tracepb.Span
-	authorization string
-}
-
-func newCollector(t *testing.T) *collector {
-	t.Helper()
-	c := &collector{}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err == nil && r.Header.Get("Content-Encoding") == "gzip" {
-			var z *gzip.Reader
-			if z, err = gzip.NewReader(bytes.NewReader(body)); err == nil {
-				body, err = io.ReadAll(z)
-			}
-		}
-		var sent coltrace.ExportTraceServiceRequest
-		if err == nil {
-			err = proto.Unmarshal(body, &sent)
-		}
-		if err != nil || r.URL.Path != "/v1/traces" {
-			t.Errorf("%s: %v", r.URL, err)
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.authorization = r.Header.Get("Authorization")
-		for _, rs := range sent.ResourceSpans {
-			for _, ss := range rs.ScopeSpans {
-				c.spans = append(c.spans, ss.Spans...)
-			}
-		}
-	}))
-	t.Cleanup(s.Close)
-	c.url = s.URL
-	return c
-}
-
-// named returns the spans that came, by name; each has come once.
-func (c *collector) named(t *testing.T) map[string]*tracepb.Span {
-	t.Helper()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := map[string]*tracepb.Span{}
-	for _, s := range c.spans {
-		if all[s.Name] != nil {
-			t.Errorf("%s came twice", s.Name)
-		}
-		all[s.Name] = s
-	}
-	return all
-}
 
 func open(t *testing.T, o tracing.Options) *tracing.Tracer {
 	t.Helper()
@@ -106,8 +44,8 @@ func execution(id int64) journal.Execution {
 // one trace, though neither knows of the other.
 func TestOneTrace(t *testing.T) {
 	t.Parallel()
-	c := newCollector(t)
-	o := tracing.Options{Endpoint: c.url, Ratio: 1, Version: "1.2.3", Token: func() (string, error) { return "sesame", nil }}
+	c := controltest.NewCollector(t)
+	o := tracing.Options{Endpoint: c.URL, Ratio: 1, Version: "1.2.3", Token: func() (string, error) { return "sesame", nil }}
 	x := execution(7)
 	secret := errors.New("password of registry is hunter2")
 	for _, name := range []string{"one", "two"} {
@@ -121,7 +59,7 @@ func TestOneTrace(t *testing.T) {
 		}
 		shut(t, tr)
 	}
-	all := c.named(t)
+	all := c.Named(t)
 	root := all["execution"]
 	if len(all) != 5 || root == nil {
 		t.Fatalf("%d spans: %v", len(all), all)
@@ -144,8 +82,8 @@ func TestOneTrace(t *testing.T) {
 		root.StartTimeUnixNano != uint64(x.CreatedAt.UnixNano()) || root.EndTimeUnixNano != uint64(x.FinishedAt.UnixNano()) {
 		t.Errorf("the execution: %v", root)
 	}
-	if c.authorization != "Bearer sesame" {
-		t.Errorf("sent with %q", c.authorization)
+	if c.Authorization() != "Bearer sesame" {
+		t.Errorf("sent with %q", c.Authorization())
 	}
 }
 
@@ -153,8 +91,8 @@ func TestOneTrace(t *testing.T) {
 // share.
 func TestRatio(t *testing.T) {
 	t.Parallel()
-	c := newCollector(t)
-	tr := open(t, tracing.Options{Endpoint: c.url, Ratio: 0.25})
+	c := controltest.NewCollector(t)
+	tr := open(t, tracing.Options{Endpoint: c.URL, Ratio: 0.25})
 	const executions = 400
 	for id := range int64(executions) {
 		x := execution(id)
@@ -164,7 +102,7 @@ func TestRatio(t *testing.T) {
 	}
 	shut(t, tr)
 	traces := map[string]int{}
-	for _, s := range c.spans {
+	for _, s := range c.Spans() {
 		traces[string(s.TraceId)]++
 	}
 	if n := len(traces); n < executions/8 || n > executions/2 {
@@ -187,16 +125,16 @@ func TestOff(t *testing.T) {
 	if err := off.Close(ctx); err != nil || ctx != t.Context() {
 		t.Error(err)
 	}
-	c := newCollector(t)
-	tr := open(t, tracing.Options{Endpoint: c.url, Ratio: 1})
+	c := controltest.NewCollector(t)
+	tr := open(t, tracing.Options{Endpoint: c.URL, Ratio: 1})
 	_, s = tr.Start(t.Context(), "x")
 	s.End(nil)
 	shut(t, tr)
-	if len(c.spans) != 0 {
-		t.Errorf("%v", c.spans)
+	if len(c.Spans()) != 0 {
+		t.Errorf("%v", c.Spans())
 	}
 	none := errors.New("no such file")
-	if _, err := tracing.New(t.Context(), tracing.Options{Endpoint: c.url, Token: func() (string, error) { return "", none }}); !errors.Is(err, none) {
+	if _, err := tracing.New(t.Context(), tracing.Options{Endpoint: c.URL, Token: func() (string, error) { return "", none }}); !errors.Is(err, none) {
 		t.Error(err)
 	}
 }
