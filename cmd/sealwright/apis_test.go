@@ -52,7 +52,7 @@ type apiHouse struct {
 	uploads map[string]artifacts.CreateContainerImageSignatureRequest
 }
 
-// A hook is a webhook that records are delivered to.
+// A hook is a webhook that takes records as soon as it knows the key that signs them.
 type hook struct {
 	mu   sync.Mutex
 	gate *door.Gate
@@ -70,7 +70,10 @@ func (k *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err == nil {
-		err = k.gate.SDKHMAC(r, body, k.key)
+		err = k.gate.SDKHMAC(r, body, k.key) // that none is sent twice
+	}
+	if err == nil {
+		err = controltest.SignedBy(r, body, k.key.AccessKey, string(k.key.Secret))
 	}
 	if err != nil {
 		k.bad = append(k.bad, err)

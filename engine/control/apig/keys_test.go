@@ -4,13 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/signer"
-	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
 
 	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/controltest"
@@ -50,25 +46,9 @@ func (p *place) wantSecret(t *testing.T, api, key, secret string) {
 		t.Fatal(err)
 	}
 	got := r.Header.Get("Authorization")
-	if want := huaweiSigned(t, r, key, secret); got != want {
+	if want := controltest.HuaweiSigned(t, r, []byte(hookBody), key, secret); got != want {
 		t.Errorf("%s\nHuawei's SDK signs\n%s", got, want)
 	}
-}
-
-// huaweiSigned is what Huawei's own signer makes of a request with the headers that
-// are signed.
-func huaweiSigned(t *testing.T, r *http.Request, key, secret string) string {
-	t.Helper()
-	b := request.NewHttpRequestBuilder().WithMethod(r.Method).WithEndpoint("http://"+r.URL.Host).WithPath(r.URL.Path).WithBody("body", hookBody)
-	for name, values := range r.URL.Query() {
-		b.AddQueryParam(name, reflect.ValueOf(values))
-	}
-	b.AddHeaderParam("Host", r.URL.Host).AddHeaderParam("X-Sdk-Date", r.Header.Get("X-Sdk-Date"))
-	added, err := signer.Sign(b.Build(), key, secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return added["Authorization"]
 }
 
 // TestSigner: a key that Huawei's SDK bound signs what we send, and a backend that has
@@ -245,9 +225,9 @@ func TestAuthenticateHuawei(t *testing.T) {
 	_, b := newBackend(t, `{"name":"hooks","sign_key":"signkeysignkey","sign_secret":"sig-secret-0123456789"}`)
 	r := hook(t)
 	r.Header.Set("X-Sdk-Date", b.now.Format("20060102T150405Z"))
-	r.Header.Set("Authorization", huaweiSigned(t, r, eventsKey, eventsSecret))
+	r.Header.Set("Authorization", controltest.HuaweiSigned(t, r, []byte(hookBody), eventsKey, eventsSecret))
 	b.check(t, "signed", r, hookBody, "")
-	r.Header.Set("Authorization", huaweiSigned(t, r, eventsKey, "another secret"))
+	r.Header.Set("Authorization", controltest.HuaweiSigned(t, r, []byte(hookBody), eventsKey, "another secret"))
 	b.check(t, "signed by another secret", r, hookBody, failed)
 }
 

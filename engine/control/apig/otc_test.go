@@ -13,11 +13,10 @@ import (
 
 // otcClient signs in the scoped form, or has a token.
 func otcClient(url, accessKey, secret, token string) *golangsdk.ServiceClient {
-	provider := &golangsdk.ProviderClient{TokenID: token}
-	if accessKey != "" {
-		provider.AKSKAuthOptions = golangsdk.AKSKAuthOptions{AccessKey: accessKey, SecretKey: secret, ProjectId: project}
+	if token == "" {
+		return controltest.Vendors{URL: url}.OTC(accessKey, secret)
 	}
-	return &golangsdk.ServiceClient{ProviderClient: provider, Endpoint: url + "/v2/" + project + "/"}
+	return &golangsdk.ServiceClient{ProviderClient: &golangsdk.ProviderClient{TokenID: token}, Endpoint: url + "/v2/" + project + "/"}
 }
 
 // TestOTCLife: the whole life of a signature key of sinks through Open Telekom Cloud's
