@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
 
@@ -46,15 +47,22 @@ func TestLimiter(t *testing.T) {
 			t.Errorf("another API: %v", err)
 		}
 	}
-	def := tcr.NewLimiter(0)
-	admitted := 0
-	for range 3 * tcr.PerSecond {
-		if def.Admit(door.Caller{Name: "a"}, calls("DescribeImages")) == nil {
+}
+
+// TestLimitOfTencents: a caller may call an action 20 times a second, and 20 times at
+// once, which are Tencent's numbers.
+func TestLimitOfTencents(t *testing.T) {
+	t.Parallel()
+	const tencents, tries = 20, 1000
+	l, admitted, begun := tcr.NewLimiter(0), 0, time.Now()
+	for range tries {
+		if l.Admit(door.Caller{Name: "a"}, calls("DescribeImages")) == nil {
 			admitted++
 		}
 	}
-	if admitted < tcr.PerSecond {
-		t.Errorf("%d calls at once were admitted, want at least %d", admitted, tcr.PerSecond)
+	// What came back meanwhile may be used, however slow this machine is.
+	if most := tencents + tencents*time.Since(begun).Seconds(); admitted < tencents || float64(admitted) > most {
+		t.Errorf("%d of %d calls at once were admitted, want %d to %.1f", admitted, tries, tencents, most)
 	}
 }
 
