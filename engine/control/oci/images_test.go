@@ -18,8 +18,9 @@ import (
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
-// listImages lists images, all pages.
-func listImages(ctx context.Context, c artifacts.ArtifactsClient, r artifacts.ListContainerImagesRequest) ([]string, error) {
+// listImages lists the names of images, all pages, whose ids must be those of ids, by
+// compartment and digest.
+func listImages(ctx context.Context, c artifacts.ArtifactsClient, ids map[string]string, r artifacts.ListContainerImagesRequest) ([]string, error) {
 	if r.CompartmentId == nil {
 		r.CompartmentId = common.String(compartment)
 	}
@@ -33,6 +34,9 @@ func listImages(ctx context.Context, c artifacts.ArtifactsClient, r artifacts.Li
 			return nil, fmt.Errorf("%d items, %d more, next page %v", len(got.Items), *got.RemainingItemsCount, got.OpcNextPage)
 		}
 		for _, i := range got.Items {
+			if id := ids[*i.CompartmentId+*i.Digest]; *i.Id != id || id == "" {
+				return nil, fmt.Errorf("%s has the id %s, want %s", *i.DisplayName, *i.Id, id)
+			}
 			all = append(all, *i.DisplayName)
 		}
 		if got.OpcNextPage == nil {
@@ -48,10 +52,18 @@ func TestImages(t *testing.T) {
 	s := newSite(t, controltest.Options{})
 	c := s.client(t, "admin")
 	var images []artifacts.ContainerImage
+	ids := map[string]string{}
 	for _, ref := range []string{"library/app:v1", "library/app:v2", "library/app2:v1", "team/app:latest"} {
 		repository, tag, _ := strings.Cut(ref, ":")
-		images = append(images, s.push(t, repository, tag))
+		image := s.push(t, repository, tag)
+		images, ids[compartment+*image.Digest] = append(images, image), *image.Id
 	}
+	elsewhere, err := c.LookupContainerImageByUri(t.Context(), artifacts.LookupContainerImageByUriRequest{
+		LookupContainerImageByUriDetails: artifacts.LookupContainerImageByUriDetails{ImageUri: common.String(controltest.Other + "/team/app:latest")}})
+	if err != nil || *elsewhere.Digest != *images[3].Digest || *elsewhere.Id == *images[3].Id {
+		t.Fatalf("the same in another registry: %+v, %v", elsewhere, err)
+	}
+	ids[otherCompartment+*elsewhere.Digest] = *elsewhere.Id
 	i := images[0]
 	if *i.DisplayName != "library/app:v1" || *i.RepositoryName != "library/app" || *i.CompartmentId != compartment || len(i.Layers) != 1 || *i.LayersSizeInBytes < 1 ||
 		*i.ManifestSizeInBytes < 1 || *i.Version != "v1" || i.LifecycleState != "AVAILABLE" || len(*i.Id) > 255 {
@@ -92,12 +104,12 @@ func TestImages(t *testing.T) {
 		"below the root":       {artifacts.ListContainerImagesRequest{CompartmentId: str(tenancy), CompartmentIdInSubtree: common.Bool(true), RepositoryName: str("team/*")}, []string{all[3], all[3]}},
 		"the root":             {artifacts.ListContainerImagesRequest{CompartmentId: str(tenancy)}, nil},
 	} {
-		got, err := listImages(t.Context(), c, f.r)
+		got, err := listImages(t.Context(), c, ids, f.r)
 		if d := cmp.Diff(f.want, got); d != "" || err != nil {
 			t.Errorf("%s: %s %v", what, d, err)
 		}
 	}
-	if got, err := listImages(t.Context(), s.client(t, "narrow"), artifacts.ListContainerImagesRequest{}); !slices.Equal(got, all[3:]) || err != nil {
+	if got, err := listImages(t.Context(), s.client(t, "narrow"), ids, artifacts.ListContainerImagesRequest{}); !slices.Equal(got, all[3:]) || err != nil {
 		t.Error(got, err)
 	}
 }
