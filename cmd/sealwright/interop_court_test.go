@@ -43,10 +43,11 @@ var courtKeys = []courtKey{
 	{"cosign3", "ECDSA_SHA_256", "cosign 3"},
 }
 
-func newCourt(t *testing.T) *court {
+// newCourt opens a court, with what is added to its registry's configuration.
+func newCourt(t *testing.T, registry ...string) *court {
 	t.Helper()
 	dir := t.TempDir()
-	reg, _ := startRegistry(t, mkdir(t, dir, "storage"))
+	reg, _ := startRegistry(t, mkdir(t, dir, "storage"), registry...)
 	c := &court{reg: reg, dir: dir, ours: sealwright(t), images: map[string]v1.Hash{}}
 	env := append(c.ours.env, "COSIGN_PASSWORD="+password)
 	c.legacy = program{path: tool(t, "COSIGN2"), env: env}

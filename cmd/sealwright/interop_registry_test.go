@@ -38,10 +38,11 @@ http: {addr: "%[1]s", secret: interop}
 var listeningRE = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
 
 // startRegistry starts the distribution program on a free loopback port with
-// its storage in root. It runs until stop, or the end of the test.
-func startRegistry(t testing.TB, root string) (reg *registrytest.Server, stop func()) {
+// its storage in root, and what is added to its configuration. It runs until stop, or
+// the end of the test.
+func startRegistry(t testing.TB, root string, more ...string) (reg *registrytest.Server, stop func()) {
 	t.Helper()
-	config := writeFile(t, t.TempDir(), "registry.yaml", fmt.Sprintf(registryConfig, "127.0.0.1:0", root), 0o600)
+	config := writeFile(t, t.TempDir(), "registry.yaml", fmt.Sprintf(registryConfig, "127.0.0.1:0", root)+strings.Join(more, ""), 0o600)
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, tool(t, "REGISTRY"), "serve", config)
 	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	golangsdk "github.com/opentelekomcloud/gophertelekomcloud"
 	"github.com/opentelekomcloud/gophertelekomcloud/openstack/apigw/v2/key"
 
 	"github.com/sealwright/sealwright/engine/control/apig"
@@ -128,29 +127,6 @@ signature_keys: {seal_key_file: seal.key}
 	return h, r, k, url
 }
 
-// bindOTC makes a signature key with Open Telekom Cloud's SDK, binds it to an API, and
-// reads that back. It returns the binding's id.
-func bindOTC(t *testing.T, c *golangsdk.ServiceClient, instance, api, accessKey, secret string) string {
-	t.Helper()
-	made, err := key.Create(c, key.CreateOpts{GatewayID: instance, Name: "otc_" + accessKey[:4], SignType: "hmac", SignKey: accessKey, SignSecret: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bound, err := key.BindKey(c, key.BindOpts{GatewayID: instance, SignID: made.ID, PublishIds: []string{api}})
-	if err != nil || len(bound) != 1 {
-		t.Fatalf("%+v, %v", bound, err)
-	}
-	keys, err := key.ListBoundKeys(c, key.ListBindingOpts{GatewayID: instance, ApiID: api})
-	if err != nil || len(keys) != 1 || keys[0].SignID != made.ID || keys[0].SignKey != accessKey {
-		t.Errorf("keys bound to %s: %+v, %v", api, keys, err)
-	}
-	apis, err := key.ListAPIBoundKeys(c, key.ListBoundOpts{GatewayID: instance, SignID: made.ID})
-	if err != nil || len(apis) != 1 || apis[0].ApiID != api {
-		t.Errorf("what %s is bound to: %+v, %v", made.Name, apis, err)
-	}
-	return bound[0].ID
-}
-
 // TestSignatureKeysOfADaemon: keys that Open Telekom Cloud's SDK bound sign what goes to a
 // sink and prove what a registry tells, in place of the secret of the events.
 func TestSignatureKeysOfADaemon(t *testing.T) {
@@ -158,8 +134,8 @@ func TestSignatureKeysOfADaemon(t *testing.T) {
 	h, r, k, url := signatureKeyHouse(t)
 	d := h.start()
 	c := controltest.Vendors{URL: url}.OTC(vendorKey, vendorSecret)
-	binding := bindOTC(t, c, "test", "events:test", provingKey, provingSecret)
-	bindOTC(t, c, apig.Everywhere, "sink:siem", hookKey, hookSecret)
+	binding := controltest.BindOTC(t, c, "test", "events:test", key.CreateOpts{Name: "proving", SignType: "hmac", SignKey: provingKey, SignSecret: provingSecret})
+	controltest.BindOTC(t, c, apig.Everywhere, "sink:siem", key.CreateOpts{Name: "hooks", SignType: "hmac", SignKey: hookKey, SignSecret: hookSecret})
 
 	digest := h.registry.Push(t, "app:v1", registrytest.Image(t))
 	refused := func(secret, text string) {

@@ -18,7 +18,6 @@ import (
 	apig "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2"
 	swr "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2/model"
-	otc "github.com/opentelekomcloud/gophertelekomcloud"
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
 	oracle "github.com/oracle/oci-go-sdk/v65/common"
 	tencent "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
@@ -59,12 +58,6 @@ func huawei(t testing.TB, accessKey, secret string) *basic.Credentials {
 		t.Fatal(err)
 	}
 	return credentials
-}
-
-// OTC returns Open Telekom Cloud's client of API Gateway, which signs in the scoped form.
-func (v Vendors) OTC(accessKey, secret string) *otc.ServiceClient {
-	signed := otc.AKSKAuthOptions{AccessKey: accessKey, SecretKey: secret, ProjectId: Project}
-	return &otc.ServiceClient{ProviderClient: &otc.ProviderClient{AKSKAuthOptions: signed}, Endpoint: v.URL + "/v2/" + Project + "/"}
 }
 
 // A TCR is Tencent's client of TCR.
