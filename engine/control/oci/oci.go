@@ -1,5 +1,6 @@
 // Package oci answers clients of Oracle Artifacts about container image signatures:
-// the SDKs', the CLI's and Terraform's requests to /20160918/container.
+// requests to /20160918/container as the SDKs, the CLI and Terraform send them. Only the
+// SDK for Go was run against it.
 //
 // A signature that is uploaded is believed only after it was verified: it is of the
 // image that it says, which is in the registry, and by the key that it says, which is
