@@ -121,6 +121,7 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, name, sortOf(err), err)
 		return
 	}
+	recognize(r)
 	receipt, err := h.o.Engine.Receive(ctx, name, delivery.Pushes)
 	if err != nil {
 		h.refuse(w, r, name, deliveryFailed, err)

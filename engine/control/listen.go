@@ -20,20 +20,31 @@ const (
 	// requestPatience is how long a request may take to come. A delivery that waits
 	// for its turn has not used it up when its body is read.
 	requestPatience = 30 * time.Second
-	// maxConnections keeps what idle and slow senders cost in memory, some 20 kB each,
-	// below 100 MB.
+	// maxConnections keeps what idle and slow senders cost in memory in bounds.
 	maxConnections = 4096
+	// maxStreams is how many requests one connection of HTTP/2 has at once, and
+	// streamBuffer how many bytes of their bodies wait to be read: the least that there
+	// can be.
+	maxStreams   = 16
+	streamBuffer = 64<<10 - 1
 	// answerPatience is how long a request and its answer may take: longer than any API
 	// lets a registry take. Streams have deadlines of their own.
 	answerPatience = 3 * time.Minute
-	// closePatience is how long Close waits. Senders deliver again what was cut, and
-	// whoever stops has more to wait for than a slow one of them.
+	// closePatience is how long Close waits for everybody. Senders deliver again what was
+	// cut, and whoever stops has more to wait for than a slow one of them.
 	closePatience = 5 * time.Second
+	// changePatience is how long it waits for changes of who is known: nobody can tell
+	// of one that was cut whether it was made. It leaves half of the time that a stop has
+	// to what is being signed.
+	changePatience = 35 * time.Second
+	// partingPatience is how long an answer may be on its way when all are made.
+	partingPatience = time.Second
 )
 
 // A Listener serves a handler at a network address.
 type Listener struct {
 	http    *http.Server
+	visits  *visits
 	address net.Addr
 	done    chan struct{}
 }
@@ -61,28 +72,34 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 		return nil, fmt.Errorf("listening at %s: %w", o.Address, err)
 	}
 	l = netutil.LimitListener(l, cmp.Or(o.MaxConnections, maxConnections))
+	var config *tls.Config
 	if o.CertFile != "" {
 		c := &certificate{certFile: o.CertFile, keyFile: o.KeyFile, log: o.Log}
 		if _, err := c.get(nil); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
-		config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}}
+		config = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: []string{"h2", "http/1.1"}}
 		if o.ClientCertificates {
 			config.ClientAuth = tls.RequestClientCert // it proves its key; the door knows whose it is
 		}
-		l = tls.NewListener(l, config)
 	}
-	return serve(l, o), nil
+	return serve(l, config, o), nil
 }
 
 // serve has a time for each thing that a sender may be slow with. What nobody
 // wants of a request is read as well before the next one, but not for longer than
-// requestPatience.
-func serve(l net.Listener, o ListenOptions) *Listener {
-	s := &Listener{address: l.Addr(), done: make(chan struct{}), http: &http.Server{
-		Handler: o.Handler, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
+// requestPatience. Without config there is no TLS.
+func serve(l net.Listener, config *tls.Config, o ListenOptions) *Listener {
+	v := newVisits()
+	s := &Listener{address: l.Addr(), visits: v, done: make(chan struct{}), http: &http.Server{
+		Handler: v.serve(o.Handler), ConnContext: visited, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestPatience, WriteTimeout: answerPatience, IdleTimeout: 2 * time.Minute,
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer},
 	}}
+	l = visitListener{l}
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -96,20 +113,29 @@ func serve(l net.Listener, o ListenOptions) *Listener {
 // one that was found.
 func (l *Listener) Address() string { return l.address.String() }
 
-// Close takes no more requests and waits for those under way, for some seconds and
-// until ctx ends; those that are left are cut. A nil Listener is closed.
+// Close takes no more requests and waits for those under way, for some seconds; for
+// changes of who is known it waits longer. Those that are left when that is over, or ctx
+// is, are cut, and then have seconds to end: what they work with is closed next. A nil
+// Listener is closed.
 func (l *Listener) Close(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, closePatience)
-	defer cancel()
-	err := l.http.Shutdown(ctx)
-	if ctx.Err() != nil { // somebody was slow, which is no fault of ours
+	err := l.shutdown(ctx, closePatience)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) { // somebody is slow, which is no fault of ours
+		if l.visits.changes.some() && l.visits.changes.wait(ctx, changePatience-closePatience) == nil {
+			_ = l.shutdown(ctx, partingPatience) // who is slow still is
+		}
 		err = l.http.Close()
 	}
 	<-l.done
-	return err
+	return errors.Join(err, l.visits.all.wait(context.WithoutCancel(ctx), closePatience))
+}
+
+func (l *Listener) shutdown(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return l.http.Shutdown(ctx)
 }
 
 // A certificate is read from its files again when they have changed, so that a

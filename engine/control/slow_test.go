@@ -57,7 +57,7 @@ func slowHouse(t *testing.T) (pipes, *Listener) {
 		}
 	}
 	p := pipes{make(chan net.Conn), make(chan struct{})}
-	return p, serve(p, ListenOptions{Log: zap.NewNop(), Handler: Events(EventOptions{Log: zap.NewNop(),
+	return p, serve(p, nil, ListenOptions{Log: zap.NewNop(), Handler: Events(EventOptions{Log: zap.NewNop(),
 		Receiver: func(name string) (*event.Receiver, bool) { r, ok := receivers[name]; return r, ok }})})
 }
 

@@ -35,6 +35,7 @@ const maxBody = 1 << 20
 type Server struct {
 	http     *http.Server
 	listener net.Listener
+	all      underWay
 	done     chan struct{}
 }
 
@@ -75,8 +76,8 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	if o.API != nil {
 		mux.Handle("/api/", o.API)
 	}
-	s := &Server{listener: l, done: make(chan struct{}),
-		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}}
+	s := &Server{listener: l, done: make(chan struct{})}
+	s.http = &http.Server{Handler: s.all.count(mux), ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -106,14 +107,15 @@ func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Close stops answering, waits for answers under way until ctx ends, and
-// removes the socket.
+// Close stops answering, waits for answers under way until ctx ends, cuts those that are
+// left, which then have seconds to end, and removes the socket.
 func (s *Server) Close(ctx context.Context, path string) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.done
+	err = errors.Join(err, s.all.wait(context.WithoutCancel(ctx), closePatience))
 	if rm := os.Remove(path); !errors.Is(rm, os.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}
