@@ -152,7 +152,7 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 		keys = eventKeys{d.signatureKeys}
 	}
 	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ClientCertificates: true, Log: log,
-		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Health: d.health, Door: d.door, Collectors: d.collectors(),
+		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Log: d.log.Named("control"), Health: d.health, Door: d.door, Collectors: d.collectors(),
 			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics, Keys: keys}),
 			APIs:   d.networkAPIs()})})
 	if err != nil {

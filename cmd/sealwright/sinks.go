@@ -198,7 +198,7 @@ func (s *sinks) image(name string, r ocir.Result) {
 	s.images[imageResult{name, r}]++
 }
 
-// scrapeTimeout bounds how long the journal is asked for a sink's backlog.
+// scrapeTimeout bounds how long the journal is asked for the backlogs of sinks.
 const scrapeTimeout = 5 * time.Second
 
 // Describe implements prometheus.Collector.
@@ -216,13 +216,14 @@ func (s *sinks) Collect(ch chan<- prometheus.Metric) {
 	for of, n := range images {
 		ch <- prometheus.MustNewConstMetric(sinkImages, prometheus.CounterValue, float64(n), of.sink, string(of.result))
 	}
+	// For all of them, or a scrape would take too long when the journal does not answer.
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
 	for _, d := range running {
 		now, before := d.runner.Counts(), counted[d.name]
 		ch <- prometheus.MustNewConstMetric(sinkDelivered, prometheus.CounterValue, float64(before.Delivered+now.Delivered), d.name)
 		ch <- prometheus.MustNewConstMetric(sinkFailures, prometheus.CounterValue, float64(before.Failures+now.Failures), d.name)
-		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 		u, err := d.runner.Undelivered(ctx)
-		cancel()
 		if err != nil {
 			ch <- prometheus.NewInvalidMetric(sinkLag, err)
 			continue

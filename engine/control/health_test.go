@@ -78,7 +78,7 @@ func (p *patient) dependencies() []engine.Dependency {
 
 // network returns what anybody may ask.
 func (p *patient) network(log *zap.Logger) http.Handler {
-	return control.Network(control.NetworkOptions{Events: http.NotFoundHandler(), Door: &door.Door{},
+	return control.Network(control.NetworkOptions{Events: http.NotFoundHandler(), Log: zap.NewNop(), Door: &door.Door{},
 		Health: control.NewHealth(control.HealthOptions{Dependencies: p.dependencies, Log: log, Now: p.clock})})
 }
 

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/budget"
@@ -128,12 +131,21 @@ func (m *Metrics) collectors() []prometheus.Collector {
 }
 
 // metrics returns the handler of Prometheus metrics: those of the engine, the
-// process, and more.
-func metrics(e *engine.Engine, more []prometheus.Collector) http.Handler {
+// process, and more. What cannot be told is left out and logged: the rest is wanted most
+// when something is broken.
+func metrics(e *engine.Engine, more []prometheus.Collector, log *zap.Logger) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(engineMetrics{e}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(more...)
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, ErrorLog: scrapeLog{log}})
+}
+
+// scrapeLog logs what a scrape could not be told.
+type scrapeLog struct{ *zap.Logger }
+
+// Println implements [promhttp.Logger].
+func (l scrapeLog) Println(said ...any) {
+	l.Warn("metrics left out", zap.String("error", fmt.Sprint(said...)))
 }
 
 var (
@@ -154,6 +166,8 @@ var (
 		"Repositories that wait for a worker, or that one is at, of all replicas.", []string{"lane", "state"}, nil)
 	laneOldest = prometheus.NewDesc("sealwright_lane_oldest_timestamp_seconds",
 		"When the first of the repositories that wait came, in Unix time; absent if none waits.", []string{"lane"}, nil)
+	journalReadable = prometheus.NewDesc("sealwright_journal_readable",
+		"1 if the state could be read for this scrape, 0 if not: what it knows of is absent then.", nil, nil)
 	inboxPushes = prometheus.NewDesc("sealwright_inbox_pushes",
 		"Pushes that were received and are not dealt with yet.", nil, nil)
 	inboxOldest = prometheus.NewDesc("sealwright_inbox_oldest_timestamp_seconds",
@@ -177,6 +191,7 @@ func (m engineMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- budgetWaiting
 	ch <- laneRepositories
 	ch <- laneOldest
+	ch <- journalReadable
 	ch <- inboxPushes
 	ch <- inboxOldest
 }
@@ -193,17 +208,7 @@ func (m engineMetrics) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(certificateExpiry, prometheus.GaugeValue, float64(k.Expires.Unix()), k.Name)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), inboxPatience)
-	defer cancel()
-	if n, oldest, err := m.engine.Waiting(ctx); err != nil {
-		ch <- prometheus.NewInvalidMetric(inboxPushes, err)
-	} else {
-		ch <- prometheus.MustNewConstMetric(inboxPushes, prometheus.GaugeValue, float64(n))
-		if n > 0 {
-			ch <- prometheus.MustNewConstMetric(inboxOldest, prometheus.GaugeValue, float64(oldest.Unix()))
-		}
-	}
-	m.lanes(ctx, ch)
+	m.journal(ch)
 	for name, b := range m.engine.Budgets() {
 		gauge(ch, budgetRate, b.Configured, name, "configured")
 		gauge(ch, budgetRate, b.Current, name, "current")
@@ -218,12 +223,37 @@ func (m engineMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// journal tells what the journal knows of, and whether it can be read.
+func (m engineMetrics) journal(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), inboxPatience)
+	defer cancel()
+	inboxErr, lanesErr := m.inbox(ctx, ch), m.lanes(ctx, ch)
+	readable := 1.0
+	if err := errors.Join(inboxErr, lanesErr); err != nil {
+		ch <- prometheus.NewInvalidMetric(inboxPushes, err)
+		readable = 0
+	}
+	gauge(ch, journalReadable, readable)
+}
+
+// inbox tells what was received and is not dealt with.
+func (m engineMetrics) inbox(ctx context.Context, ch chan<- prometheus.Metric) error {
+	n, oldest, err := m.engine.Waiting(ctx)
+	if err != nil {
+		return err
+	}
+	gauge(ch, inboxPushes, float64(n))
+	if n > 0 {
+		gauge(ch, inboxOldest, float64(oldest.Unix()))
+	}
+	return nil
+}
+
 // lanes tells how much work there is.
-func (m engineMetrics) lanes(ctx context.Context, ch chan<- prometheus.Metric) {
+func (m engineMetrics) lanes(ctx context.Context, ch chan<- prometheus.Metric) error {
 	depths, err := m.engine.Depth(ctx)
 	if err != nil {
-		ch <- prometheus.NewInvalidMetric(laneRepositories, err)
-		return
+		return err
 	}
 	for _, d := range depths {
 		gauge(ch, laneRepositories, float64(d.Waiting), string(d.Lane), "waiting")
@@ -232,6 +262,7 @@ func (m engineMetrics) lanes(ctx context.Context, ch chan<- prometheus.Metric) {
 			gauge(ch, laneOldest, float64(d.Oldest.Unix()), string(d.Lane))
 		}
 	}
+	return nil
 }
 
 func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {

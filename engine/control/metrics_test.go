@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
@@ -72,6 +74,46 @@ func TestWorkMetrics(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(strings.Join(slices.DeleteFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "sealwright_") }), "\n"))
+	}
+}
+
+// TestMetricsOfABrokenJournal: when the journal cannot be read, that is told, and
+// everything that others know of.
+func TestMetricsOfABrokenJournal(t *testing.T) {
+	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	m := control.NewMetrics()
+	m.Lost("nightly")
+	setup, err := engine.NewSetup(nil, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	health := control.NewHealth(control.HealthOptions{Dependencies: func() []engine.Dependency { return nil }, Log: zap.NewNop()})
+	socket := filepath.Join(t.TempDir(), "s")
+	s, err := control.Listen(t.Context(), socket, control.Options{Engine: engine.New(engine.Options{Journal: j, Setup: setup}), Journal: j, Health: health,
+		Log: zap.New(core), Collectors: []prometheus.Collector{m}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(context.Background(), socket) }()
+	if text := scrape(t, socket); !strings.Contains(text, "sealwright_journal_readable 1\n") || !strings.Contains(text, "sealwright_inbox_pushes 0\n") {
+		t.Errorf("before: %s", text)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text := scrape(t, socket)
+	for want, there := range map[string]bool{"sealwright_journal_readable 0\n": true, `sealwright_signatures_lost_total{policy="nightly"} 1`: true,
+		"go_goroutines ": true, "sealwright_inbox_pushes 0": false} {
+		if strings.Contains(text, want) != there {
+			t.Errorf("%q is there: %t, want %t", want, !there, there)
+		}
+	}
+	if logs.FilterMessage("metrics left out").Len() != 1 {
+		t.Errorf("logged %v", logs.All())
 	}
 }
 

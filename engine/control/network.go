@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/door"
@@ -17,6 +18,7 @@ type NetworkOptions struct {
 	Events http.Handler
 	Health *Health
 	Engine *engine.Engine
+	Log    *zap.Logger
 	// Collectors are metrics besides those of the engine and the process.
 	Collectors []prometheus.Collector
 	// Door knows who may ask for metrics.
@@ -66,7 +68,7 @@ func Network(o NetworkOptions) http.Handler {
 	mux.Handle("/", o.Events)
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.ready)
-	mux.Handle("GET /metrics", guarded(o.Door, door.Viewer, metrics(o.Engine, o.Collectors)))
+	mux.Handle("GET /metrics", guarded(o.Door, door.Viewer, metrics(o.Engine, o.Collectors, o.Log)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if api := o.APIs.find(r.URL.EscapedPath()); api != nil {
 			api.ServeHTTP(w, r)

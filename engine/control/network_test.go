@@ -21,7 +21,7 @@ func TestPathsOfAPIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := Network(NetworkOptions{Events: named("events"), Engine: engine.New(engine.Options{}), Door: d,
+	h := Network(NetworkOptions{Events: named("events"), Engine: engine.New(engine.Options{}), Door: d, Log: zap.NewNop(),
 		Health: NewHealth(HealthOptions{Dependencies: func() []engine.Dependency { return nil }, Log: zap.NewNop()}),
 		APIs:   APIs{Own: named("own"), SWR: named("swr"), APIG: named("apig"), TCR: named("tcr"), OCI: named("oci")}})
 	for path, want := range map[string]string{

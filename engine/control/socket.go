@@ -70,7 +70,7 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /policies/{name}/executions", h.fire)
 	mux.HandleFunc("GET /executions/{id}", h.execution)
-	mux.Handle("GET /metrics", metrics(o.Engine, o.Collectors))
+	mux.Handle("GET /metrics", metrics(o.Engine, o.Collectors, o.Log))
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.readyInFull)
 	if o.API != nil {

@@ -80,7 +80,7 @@ func receive(t *testing.T, public *rsa.PublicKey, identity *tls.Certificate) *re
 		t.Fatal(err)
 	}
 	nop := zap.NewNop()
-	inner := Network(NetworkOptions{Events: http.NotFoundHandler(), Engine: engine.New(engine.Options{}), Door: d,
+	inner := Network(NetworkOptions{Events: http.NotFoundHandler(), Engine: engine.New(engine.Options{}), Door: d, Log: nop,
 		Health: NewHealth(HealthOptions{Dependencies: func() []engine.Dependency { return nil }, Log: nop}),
 		APIs: APIs{SWR: swr.New(swr.Options{Door: d, Log: nop}), TCR: tcr.New(tcr.Options{Door: d, Log: nop}),
 			OCI: oci.New(oci.Options{Door: d, Log: nop}), APIG: apig.New(apig.Options{Door: d, Log: nop})}})
@@ -186,8 +186,10 @@ func TestStrangersLeave(t *testing.T) {
 		do       func(*testing.T, *visitor)
 		within   time.Duration
 	}{
-		"no handshake":               {"", func(*testing.T, *visitor) {}, 5 * time.Second},
-		"half a handshake":           {"", func(_ *testing.T, v *visitor) { v.busy.Go(func() { v.drip("\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03") }) }, 5 * time.Second},
+		"no handshake": {"", func(*testing.T, *visitor) {}, 5 * time.Second},
+		"half a handshake": {"", func(_ *testing.T, v *visitor) {
+			v.busy.Go(func() { v.drip("\x16\x03\x01\x01\x00\x01\x00\x00\xfc\x03\x03") })
+		}, 5 * time.Second},
 		"no header":                  {"http/1.1", func(*testing.T, *visitor) {}, 5 * time.Second},
 		"a header that drips":        {"http/1.1", func(_ *testing.T, v *visitor) { v.busy.Go(func() { v.drip(get) }) }, 5 * time.Second},
 		"an answer and nothing more": {"http/1.1", func(t *testing.T, v *visitor) { send(t, v, get+"\r\n") }, time.Second},
@@ -195,7 +197,9 @@ func TestStrangersLeave(t *testing.T) {
 		"no stream":                  {"h2", func(t *testing.T, v *visitor) { v.h2(t) }, strangerIdle},
 		"a stream that drips": {"h2", func(t *testing.T, v *visitor) {
 			v.h2(t)
-			v.busy.Go(func() { v.drip("\x00\x03\xe8\x01\x04\x00\x00\x00\x01\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82") })
+			v.busy.Go(func() {
+				v.drip("\x00\x03\xe8\x01\x04\x00\x00\x00\x01\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82\x82")
+			})
 		}, strangerIdle},
 		"pings": {"h2", func(t *testing.T, v *visitor) {
 			f := v.h2(t)
