@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/sealwright/sealwright/configs"
 	"github.com/sealwright/sealwright/engine/control/door"
@@ -28,12 +29,17 @@ const (
 // roles are what the door calls the configuration's roles.
 var roles = map[configs.Role]door.Role{configs.Viewer: door.Viewer, configs.Operator: door.Operator, configs.Admin: door.Admin}
 
-// callers returns who may ask at listen.
-func callers(cfg *configs.Config) ([]door.Credential, error) {
+// callers returns who may ask at listen, and when the certificates of those expire who
+// have one.
+func callers(cfg *configs.Config) ([]door.Credential, map[string]time.Time, error) {
 	var list []door.Credential
+	expire := map[string]time.Time{}
 	var errs []error
 	for _, a := range cfg.Access {
-		c, err := caller(a)
+		c, expires, err := caller(a)
+		if !expires.IsZero() {
+			expire[a.Name] = expires
+		}
 		for _, name := range a.Keys {
 			if k, ok := cfg.Key(name); ok {
 				c.Keys = append(c.Keys, k.Name) // which may be called by an alias
@@ -45,44 +51,44 @@ func callers(cfg *configs.Config) ([]door.Credential, error) {
 		}
 		list = append(list, c)
 	}
-	return list, errors.Join(errs...)
+	return list, expire, errors.Join(errs...)
 }
 
-func caller(a configs.Access) (door.Credential, error) {
-	c := door.Credential{Name: a.Name, Role: roles[a.Role], Registries: a.Registries, Namespaces: a.Namespaces}
+func caller(a configs.Access) (c door.Credential, expires time.Time, err error) {
+	c = door.Credential{Name: a.Name, Role: roles[a.Role], Registries: a.Registries, Namespaces: a.Namespaces}
 	switch {
 	case a.TokenFile != "":
 		token, err := readSecret(a.TokenFile, minToken)
 		if err != nil {
-			return c, fmt.Errorf("token_file: %w", err)
+			return c, expires, fmt.Errorf("token_file: %w", err)
 		}
 		c.TokenSHA256 = sha256.Sum256(token)
 	case a.TokenSHA256 != "":
 		sum, err := hex.DecodeString(a.TokenSHA256)
 		if err != nil || len(sum) != sha256.Size {
-			return c, errors.New("token_sha256: is not a SHA-256")
+			return c, expires, errors.New("token_sha256: is not a SHA-256")
 		}
 		c.TokenSHA256 = [sha256.Size]byte(sum)
 	case a.CertificateFile != "":
 		chain, err := kms.ReadCertificates(a.CertificateFile)
 		if err != nil {
-			return c, fmt.Errorf("certificate_file: %w", err)
+			return c, expires, fmt.Errorf("certificate_file: %w", err)
 		}
-		c.CertificateSHA256 = sha256.Sum256(chain[0].Raw)
+		expires, c.CertificateSHA256 = chain[0].NotAfter, sha256.Sum256(chain[0].Raw)
 	case a.AccessKey != "":
 		secret, err := readSecret(a.SecretKeyFile, minSecretKey)
 		if err != nil {
-			return c, fmt.Errorf("secret_key_file: %w", err)
+			return c, expires, fmt.Errorf("secret_key_file: %w", err)
 		}
 		c.AccessKey, c.Secret = a.AccessKey, secret
 	case a.OCIKeyID != "":
 		public, err := ociPublicKey(a.PublicKeyFile, a.OCIKeyID)
 		if err != nil {
-			return c, fmt.Errorf("public_key_file: %s: %w", a.PublicKeyFile, err)
+			return c, expires, fmt.Errorf("public_key_file: %s: %w", a.PublicKeyFile, err)
 		}
 		c.OCIKeyID, c.OCIPublicKey = a.OCIKeyID, public
 	}
-	return c, nil
+	return c, expires, nil
 }
 
 // ociPublicKey reads an RSA public key, which must be the one whose fingerprint the
@@ -115,13 +121,14 @@ func ociPublicKey(path, keyID string) (*rsa.PublicKey, error) {
 // admit lets in who may ask by a configuration, and nobody else any more. If it
 // fails, nothing has changed.
 func (d *service) admit(cfg *configs.Config) error {
-	list, err := callers(cfg)
+	list, expire, err := callers(cfg)
 	if err != nil {
 		return err
 	}
 	if err := d.door.Replace(list); err != nil {
 		return fmt.Errorf("access: %w", err)
 	}
+	d.certificates.admit(expire)
 	instances := make([]rights.Instance, len(cfg.Instances))
 	for i, x := range cfg.Instances {
 		instances[i] = rights.Instance{ID: x.ID, Registry: x.Registry}

@@ -23,7 +23,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: `Ask every registry, key, timestamp authority and transparency log of the
 configuration what it can do, and say what will be used: the kind of registries
 and how they are logged in to and listed, a signature over a random message by
-every key, the expiry of certificates, a timestamp, the checkpoint of a log. Nothing is written
+every key, the expiry of certificates (of keys, tls and access), a timestamp, the checkpoint of a log. Nothing is written
 to a registry or log; every key is used once.
 
 Exit code 0 only if nothing failed.`,
@@ -83,6 +83,7 @@ func (d *doctor) run(ctx context.Context) error {
 	for i := range d.config.Keys {
 		d.key(ctx, d.config.Keys[i])
 	}
+	d.connections()
 	d.authorities(ctx)
 	d.logs(ctx)
 	if err := d.app.print(d.found, func(io.Writer) {}); err != nil { // text is written by now
@@ -145,11 +146,7 @@ func (d *doctor) certificates(subject string, key engine.Key) {
 		d.add(subject, "certificate", broken, err.Error(), "formats notation-jws and notation-cose are not signed")
 		return
 	}
-	left := leaf.NotAfter.Sub(now)
-	for _, c := range key.Certificates {
-		left = min(left, c.NotAfter.Sub(now))
-	}
-	if left < 30*24*time.Hour {
+	if left := timeLeft(key.Certificates, now); left < expirySoon {
 		d.add(subject, "certificate", warning, found, fmt.Sprintf("%d days left in its chain", int(left.Hours()/24)))
 		return
 	}

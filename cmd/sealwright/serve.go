@@ -54,6 +54,8 @@ type service struct {
 	current  atomic.Pointer[configs.Config]
 	draining []func() // what ends answers that would last
 
+	certificates certificates
+
 	seal          *apig.Seal // nil: no signature keys
 	signatureKeys *apig.Keys
 	opening       *opening // nil: none is under way
@@ -136,7 +138,7 @@ func (d *service) serve(ctx context.Context) error {
 
 // collectors are the metrics besides those of the engine and the process.
 func (d *service) collectors() []prometheus.Collector {
-	return []prometheus.Collector{d.opener, d.metrics, d.sinks}
+	return []prometheus.Collector{d.opener, d.metrics, d.sinks, &d.certificates}
 }
 
 // receive listens for events, if the configuration says where. Without, the
@@ -158,6 +160,7 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.certificates.listen(l)
 	d.log.Info("listening", zap.String("address", l.Address()), zap.Bool("tls", c.TLS.CertFile != ""))
 	return l, nil
 }

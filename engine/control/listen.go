@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -43,10 +44,11 @@ const (
 
 // A Listener serves a handler at a network address.
 type Listener struct {
-	http    *http.Server
-	visits  *visits
-	address net.Addr
-	done    chan struct{}
+	http        *http.Server
+	visits      *visits
+	certificate *certificate // nil: no TLS
+	address     net.Addr
+	done        chan struct{}
 }
 
 // ListenOptions say where and how is listened. Address, Handler and Log are
@@ -73,8 +75,9 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 	}
 	l = netutil.LimitListener(l, cmp.Or(o.MaxConnections, maxConnections))
 	var config *tls.Config
+	var c *certificate
 	if o.CertFile != "" {
-		c := &certificate{certFile: o.CertFile, keyFile: o.KeyFile, log: o.Log}
+		c = &certificate{certFile: o.CertFile, keyFile: o.KeyFile, log: o.Log}
 		if _, err := c.get(nil); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
@@ -83,7 +86,28 @@ func ListenAt(ctx context.Context, o ListenOptions) (*Listener, error) {
 			config.ClientAuth = tls.RequestClientCert // it proves its key; the door knows whose it is
 		}
 	}
-	return serve(l, config, o), nil
+	s := serve(l, config, o)
+	s.certificate = c
+	return s, nil
+}
+
+// CertificateExpires returns when the first certificate expires of those that it shows;
+// the zero time without TLS.
+func (l *Listener) CertificateExpires() time.Time {
+	if l == nil || l.certificate == nil {
+		return time.Time{}
+	}
+	shown, err := l.certificate.get(nil) // as the next client gets it
+	if err != nil {
+		return time.Time{}
+	}
+	var first time.Time
+	for _, der := range shown.Certificate {
+		if c, err := x509.ParseCertificate(der); err == nil && (first.IsZero() || c.NotAfter.Before(first)) {
+			first = c.NotAfter
+		}
+	}
+	return first
 }
 
 // serve has a time for each thing that a sender may be slow with. What nobody
