@@ -89,6 +89,8 @@ func awsKind(code string, status int) error {
 		return ErrNotFound
 	case "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException":
 		return ErrKeyState
+	case "IncorrectKeyException", "InvalidCiphertextException":
+		return ErrKeyMismatch
 	}
 	if awsRefusesLogin(code) {
 		return ErrDenied

@@ -67,9 +67,9 @@ var (
 	ErrUnsupported = errors.New("not supported by the key store")
 	// ErrNotFound: the key store has no such key or version.
 	ErrNotFound = errors.New("no such key in the key store")
-	// ErrKeyState: the key is there but may not sign: disabled at the store,
-	// not yet active, about to be deleted, made for another use.
-	ErrKeyState = errors.New("key store does not let the key sign")
+	// ErrKeyState: the key is there but may not sign, or unwrap: disabled at the
+	// store, not yet active, about to be deleted, made for another use.
+	ErrKeyState = errors.New("key store does not let the key be used")
 	// ErrDenied: the key store does not know us or does not permit it.
 	ErrDenied = errors.New("denied by the key store")
 	// ErrThrottled: the key store asks for fewer requests; it is tried again

@@ -36,6 +36,10 @@ var vaultKinds = []struct {
 	{"no such key version", ErrNotFound},
 	{"key not found", ErrNotFound},
 	{"does not support signing", ErrUnsupported},
+	{"does not support decryption", ErrUnsupported},
+	{"disallowed by policy (too old)", ErrKeyState}, // min_decryption_version
+	{"invalid ciphertext", ErrKeyMismatch},
+	{"message authentication failed", ErrKeyMismatch},
 	{"past the max TTL", ErrUnsupported}, // of a renewal
 	{"missing client token", ErrDenied},
 	{"invalid token", ErrDenied},

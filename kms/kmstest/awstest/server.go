@@ -1,4 +1,4 @@
-// Package awstest is a loopback AWS KMS, as far as signing goes: AWS JSON 1.1,
+// Package awstest is a loopback AWS KMS, as far as signing and decrypting go: AWS JSON 1.1,
 // Signature Version 4 checked by the published algorithm, and real keys. It
 // follows the documentation of the service; it is not the service.
 package awstest
@@ -140,6 +140,9 @@ type input struct {
 	Message          []byte `json:"Message"`
 	MessageType      string `json:"MessageType"`
 	SigningAlgorithm string `json:"SigningAlgorithm"`
+
+	Ciphertext          []byte `json:"CiphertextBlob"`
+	EncryptionAlgorithm string `json:"EncryptionAlgorithm"`
 }
 
 type refusal struct{ code, message string }
@@ -156,6 +159,8 @@ func (s *Server) answer(op string, in input) (map[string]any, *refusal) {
 		return k.publicKey(arn)
 	case "Sign":
 		return k.sign(arn, in)
+	case "Decrypt":
+		return s.decrypt(arn, k, in)
 	}
 	return nil, &refusal{"UnknownOperationException", ""}
 }

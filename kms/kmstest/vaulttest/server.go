@@ -1,5 +1,5 @@
 // Package vaulttest is a server that speaks what kms uses of the API of Vault
-// and OpenBao: the transit engine's keys and signatures, logins by AppRole and
+// and OpenBao: the transit engine's keys, signatures and decryption, logins by AppRole and
 // Kubernetes, renewal of tokens, namespaces. Keys are real, tokens and leases
 // are checked, and refusals have the words of the real servers. Faults can be
 // injected.
@@ -17,7 +17,7 @@ import (
 )
 
 // A Server answers for Vault. Its exported fields are set before it gets its
-// first request. What Intercept sees ("login", "renew", "keys", "sign") need not
+// first request. What Intercept sees ("login", "renew", "keys", "sign", "decrypt") need not
 // have a good token.
 type Server struct {
 	*loopback.Server
@@ -99,6 +99,8 @@ func (s *Server) serveKnown(w http.ResponseWriter, r *http.Request, path string,
 		s.describe(w, mount+"/"+strings.TrimPrefix(rest, "keys/"))
 	case r.Method == http.MethodPost && strings.HasPrefix(rest, "sign/"):
 		s.sign(w, body, mount, strings.TrimPrefix(rest, "sign/"))
+	case r.Method == http.MethodPost && strings.HasPrefix(rest, "decrypt/"):
+		s.decrypt(w, body, mount+"/"+strings.TrimPrefix(rest, "decrypt/"))
 	default:
 		Fail(w, http.StatusNotFound, "no handler for route \""+path+"\". route entry not found.")
 	}
@@ -112,13 +114,15 @@ func operationOf(r *http.Request) string {
 		return "renew"
 	case strings.Contains(r.URL.Path, "/sign/"):
 		return "sign"
+	case strings.Contains(r.URL.Path, "/decrypt/"):
+		return "decrypt"
 	}
 	return "keys"
 }
 
 // cutMount finds the engine's mount: what is before its first path.
 func cutMount(path string) (mount, rest string) {
-	for _, verb := range []string{"/keys/", "/sign/"} {
+	for _, verb := range []string{"/keys/", "/sign/", "/decrypt/"} {
 		if before, after, ok := strings.Cut(path, verb); ok {
 			return before, strings.Trim(verb, "/") + "/" + after
 		}

@@ -23,7 +23,8 @@ type key struct {
 	versions      []crypto.Signer // version 1 first
 	minEncryption int
 	softDeleted   bool
-	minVersion    int // older ones are not shown
+	minVersion    int      // older ones are not shown
+	data          [32]byte // what aes256-gcm96 encrypts with is made of
 }
 
 // CreateKey makes a key of one version at MOUNT/NAME, of one of the types
@@ -36,7 +37,9 @@ func (s *Server) CreateKey(t testing.TB, path, kind string) {
 
 // AddKey puts a private key at MOUNT/NAME as its version 1.
 func (s *Server) AddKey(path, kind string, private crypto.Signer) {
-	s.Do(func() { s.keys[path] = &key{kind: kind, versions: []crypto.Signer{private}, minVersion: 1} })
+	k := &key{kind: kind, versions: []crypto.Signer{private}, minVersion: 1}
+	_, _ = rand.Read(k.data[:]) // it does not fail
+	s.Do(func() { s.keys[path] = k })
 }
 
 // Rotate adds a version.
