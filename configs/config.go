@@ -221,11 +221,23 @@ type TLS struct {
 // sign requests to sinks and prove who sent events. They are managed by APIG's API.
 type SignatureKeys struct {
 	// SealKeyFile is the path of a file with the key that encrypts: 64 hexadecimal
-	// digits. Empty means that there are no signature keys.
+	// digits, or, with WrappingKey, 32 bytes as that key has encrypted them. Empty means
+	// that there are no signature keys.
 	SealKeyFile string `yaml:"seal_key_file,omitempty"`
-	// FormerSealKeyFiles are paths of keys that encrypted before. What they encrypted
-	// is encrypted again at the start.
+	// FormerSealKeyFiles are paths of keys that encrypted before, in either form. What
+	// they encrypted is encrypted again at the start.
 	FormerSealKeyFiles []string `yaml:"former_seal_key_files,omitempty"`
+	// WrappingKey is what has encrypted the key in SealKeyFile.
+	WrappingKey WrappingKey `yaml:"wrapping_key,omitempty"`
+}
+
+// WrappingKey is a symmetric key in a key store, which decrypts a data key at the start.
+type WrappingKey struct {
+	// URI names the key: awskms://, hashivault:// or openbao://, as in Key, without a
+	// version. Empty means that files hold the key as it is.
+	URI string `yaml:"uri,omitempty"`
+	// Store is the name of the key store, if it is one of KeyStores.
+	Store string `yaml:"store,omitempty"`
 }
 
 // Tracing says where traces of executions are sent.

@@ -279,6 +279,16 @@ func (v *validator) upkeep(c *Config) {
 	}
 }
 
+// EventProblem says why no event will fire a policy of the registry, "" if one can.
+func (c *Config) EventProblem(registry string) string {
+	r, ok := c.Registry(registry)
+	if !ok {
+		return ""
+	}
+	problem, _ := c.eventProblem(r)
+	return problem
+}
+
 // eventProblem says why no event will fire a policy of r.
 func (c *Config) eventProblem(r *Registry) (problem, advice string) {
 	switch {

@@ -1,5 +1,11 @@
 package configs
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // signatureKeys checks what encrypts signature keys.
 func (v *validator) signatureKeys(c *Config) {
 	at, k := c.root.in("signature_keys"), c.SignatureKeys
@@ -13,6 +19,36 @@ func (v *validator) signatureKeys(c *Config) {
 	}
 	for i, path := range k.FormerSealKeyFiles {
 		v.required(at.item("former_seal_key_files", i), "", path, "the path of a file with 64 hexadecimal digits")
+	}
+	v.wrappingKey(at, k)
+}
+
+// wrappingKinds are the key stores that unwrap.
+func wrappingKinds() []StoreKind { return []StoreKind{AWSKMS, HashiVault, OpenBao} }
+
+func (v *validator) wrappingKey(signatureKeys place, k SignatureKeys) {
+	at, w := signatureKeys.in("wrapping_key"), k.WrappingKey
+	if w == (WrappingKey{}) {
+		return
+	}
+	if k.SealKeyFile == "" {
+		v.add(signatureKeys, "seal_key_file", "is required with wrapping_key", "the path of a file with what that key has encrypted")
+	}
+	v.reference(at, "store", w.Store, v.storeNames)
+	const allowed = "awskms://, hashivault://, openbao://"
+	if !v.required(at, "uri", w.URI, allowed) {
+		return
+	}
+	scheme, _, _ := strings.Cut(w.URI, "://")
+	if !slices.Contains(wrappingKinds(), StoreKind(scheme)) {
+		v.add(at, "uri", "is not of a key store that unwraps", allowed)
+		return
+	}
+	if strings.Contains(w.URI, "?") {
+		v.add(at, "uri", "has a query", "no version: what is encrypted names it")
+	}
+	if s, ok := v.config.KeyStore(w.Store); ok && slices.Contains(storeKinds(), s.Kind) && string(s.Kind) != scheme {
+		v.add(at, "store", fmt.Sprintf("%s is of kind %s, and uri begins with %s:", quote(w.Store), s.Kind, scheme), "a key store of kind "+scheme)
 	}
 }
 

@@ -214,6 +214,7 @@ func (e *Engine) Replace(next *Setup) {
 	next.store(was)
 	if now := next.stored.Load(); now != nil {
 		e.tellBroken(was, now)
+		e.tellSilent(was, e.setup.Load(), next)
 	}
 	old := e.setup.Swap(next)
 	e.retired.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
 )
 
 // A KnownPolicy is a policy of the configuration or of the journal.
@@ -14,6 +15,22 @@ type KnownPolicy struct {
 	journal.StoredPolicy
 	// Err is why it cannot be carried out, nil if it can.
 	Err error
+	// Warning is why it does less than it says, though it can be carried out: an
+	// event_based policy of a registry that tells of no pushes. Empty if it does not.
+	Warning string
+}
+
+// Known returns a stored policy that was just checked, with what is known of it.
+func (e *Engine) Known(p journal.StoredPolicy) KnownPolicy {
+	return KnownPolicy{StoredPolicy: p, Warning: e.setup.Load().warning(&p.Policy)}
+}
+
+// warning returns KnownPolicy.Warning of a policy.
+func (s *Setup) warning(p *policy.Policy) string {
+	if p.Trigger.Type != policy.EventBased {
+		return ""
+	}
+	return s.Silent[p.Registry]
 }
 
 // knownPolicies are all policies of a setup, until it or what is stored changes.
@@ -86,7 +103,7 @@ func newKnownPolicies(setup *Setup, stored *storedPolicies, ids map[string]int64
 	if stored != nil {
 		for _, p := range stored.list {
 			taken[p.ID] = true
-			k.list = append(k.list, KnownPolicy{StoredPolicy: p, Err: stored.broken[p.Policy.Name]})
+			k.list = append(k.list, KnownPolicy{StoredPolicy: p, Err: stored.broken[p.Policy.Name], Warning: setup.warning(&p.Policy)})
 		}
 	}
 	for i := range setup.policies {
@@ -95,7 +112,7 @@ func newKnownPolicies(setup *Setup, stored *storedPolicies, ids map[string]int64
 		if taken[id] {
 			id = 0 // of the same name: the id is the stored one's, so that it can be deleted
 		}
-		k.list = append(k.list, KnownPolicy{StoredPolicy: journal.StoredPolicy{ID: id, Policy: b.Policy, Origin: journal.FromFile, Label: b.Name}})
+		k.list = append(k.list, KnownPolicy{StoredPolicy: journal.StoredPolicy{ID: id, Policy: b.Policy, Origin: journal.FromFile, Label: b.Name}, Warning: setup.warning(&b.Policy)})
 	}
 	slices.SortStableFunc(k.list, func(x, y KnownPolicy) int { return cmp.Compare(x.ID, y.ID) })
 	for i := range k.list {

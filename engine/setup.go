@@ -20,6 +20,9 @@ import (
 type Setup struct {
 	// Upkeep may be set before an Engine gets the Setup.
 	Upkeep Upkeep
+	// Silent says by registry why no event comes from it, as far as none does. It may
+	// be set before an Engine gets the Setup.
+	Silent map[string]string
 
 	policies []bound // of the configuration
 	places   map[string]*Place

@@ -129,6 +129,7 @@ func (e *Engine) Sync(ctx context.Context) error {
 	}
 	setup.store(&storedPolicies{revision: revision, list: list})
 	e.tellBroken(was, setup.stored.Load())
+	e.tellSilent(was, setup, setup)
 	e.noteChange()
 	return nil
 }
@@ -140,6 +141,26 @@ func (e *Engine) tellBroken(was, now *storedPolicies) {
 			continue
 		}
 		e.log.Error("stored policy cannot be carried out", zap.String("policy", name), zap.Error(err))
+	}
+}
+
+// tellSilent logs which stored policies no event will fire, as far as that is news.
+func (e *Engine) tellSilent(was *storedPolicies, before, setup *Setup) {
+	told := map[[2]int64]bool{} // ids and revisions
+	if was != nil {
+		for i := range was.list {
+			p := &was.list[i]
+			told[[2]int64{p.ID, p.Revision}] = before.warning(&p.Policy) != ""
+		}
+	}
+	now := setup.stored.Load()
+	for i := range now.list {
+		p := &now.list[i]
+		why := setup.warning(&p.Policy)
+		if why == "" || told[[2]int64{p.ID, p.Revision}] || now.broken[p.Policy.Name] != nil {
+			continue
+		}
+		e.log.Warn("stored policy that no event fires", zap.String("policy", p.Policy.Name), zap.String("origin", string(p.Origin)), zap.String("problem", why))
 	}
 }
 

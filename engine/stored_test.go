@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
@@ -85,6 +89,55 @@ func TestKnownPolicies(t *testing.T) {
 	if _, err := h.KnownPolicyNamed(t.Context(), "from nowhere"); !errors.Is(err, journal.ErrNotFound) {
 		t.Errorf("a policy that is not there: %v", err)
 	}
+}
+
+// TestSilentRegistries: an event_based policy of a registry that tells of no pushes is
+// stored, can be fired, and is warned of once as it is stored, and when its registry
+// falls silent.
+func TestSilentRegistries(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	s.Push(t, "app:v1", registrytest.Image(t))
+	core, logs := observer.New(zapcore.WarnLevel)
+	h := build(t, s, nil, func(o *engine.Options) {
+		o.Log, o.Setup.Silent = zap.New(core), map[string]string{"test": "no events"}
+	})
+	told := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, e := range logs.TakeAll() {
+			if e.Message == "stored policy that no event fires" {
+				got = append(got, fmt.Sprint(e.ContextMap()["policy"], ": ", e.ContextMap()["problem"]))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	pushed := storable("pushed")
+	pushed.Policy.Trigger = policy.Trigger{Type: policy.EventBased}
+	p, err := h.CreatePolicy(t.Context(), pushed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.CreatePolicy(t.Context(), storable("by hand")); err != nil {
+		t.Fatal(err)
+	}
+	told("pushed: no events")
+	all, err := h.KnownPolicies(t.Context())
+	if err != nil || len(all) != 2 || all[0].Warning != "no events" || all[1].Warning != "" || all[0].Err != nil || h.Known(p).Warning != "no events" {
+		t.Errorf("%+v, %v", all, err)
+	}
+	wantCounts(t, h.await(h.fire("pushed").ID), journal.Succeed, map[string]int64{engine.ReasonSigned: 1})
+	h.replace(newSetup(t, s))
+	if h.Known(p).Warning != "" {
+		t.Error("warned of a registry that tells")
+	}
+	told()
+	silent := newSetup(t, s)
+	silent.Silent = map[string]string{"test": "no events any more"}
+	h.replace(silent)
+	told("pushed: no events any more")
 }
 
 // TestStoredPolicyRefused: nothing is stored that could not be carried out, and all

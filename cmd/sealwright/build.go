@@ -195,9 +195,21 @@ func (o *opener) prepare(ctx context.Context, cfg *configs.Config, keep map[stri
 	if next.setup, err = engine.NewSetup(cfg.Policies, places, next.keys, witnesses); err != nil {
 		return nil, errors.Join(err, closeAll(next.keys))
 	}
+	next.setup.Silent = silent(cfg)
 	next.setup.Upkeep = engine.Upkeep{Remember: cfg.RememberDuration(), DriftScan: cfg.DriftSchedule(),
 		MinInterval: cfg.MinScheduleDuration(), AuditRetention: cfg.AuditDuration()}
 	return next, nil
+}
+
+// silent says of the registries that tell of no pushes why they do not.
+func silent(cfg *configs.Config) map[string]string {
+	why := map[string]string{}
+	for _, r := range cfg.Registries {
+		if problem := cfg.EventProblem(r.Name); problem != "" {
+			why[r.Name] = problem
+		}
+	}
+	return why
 }
 
 // adopt remembers what is in force from now on.

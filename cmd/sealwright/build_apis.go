@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -76,40 +75,20 @@ func (d *service) boundTo(registry string) []apig.API {
 	}
 	var list []apig.API
 	for _, s := range cfg.Sinks {
-		if s.Kind == configs.WebhookSink {
-			list = append(list, apig.API{ID: sinkAPI + s.Name, Name: s.Name, Kind: "sinks"})
+		if s.Kind != configs.WebhookSink {
+			continue
 		}
+		a := apig.API{ID: sinkAPI + s.Name, Name: s.Name, Kind: "sinks"}
+		if s.TokenFile != "" {
+			a.Refused = fmt.Sprintf("the sink %q sends the token of its token_file in the header that signs; allowed: a sink without token_file", s.Name)
+		}
+		list = append(list, a)
 	}
 	return list
 }
 
 // inForce returns the configuration that is in force, to any goroutine.
 func (d *service) inForce() *configs.Config { return d.current.Load() }
-
-// openSeal returns what encrypts the secrets of signature keys, nil if the
-// configuration has none.
-func openSeal(c configs.SignatureKeys) (*apig.Seal, error) {
-	if c.SealKeyFile == "" {
-		return nil, nil //nolint:nilnil // there are no signature keys then
-	}
-	var keys [][]byte
-	for _, path := range append([]string{c.SealKeyFile}, c.FormerSealKeyFiles...) {
-		text, err := readSecret(path, hex.EncodedLen(apig.SealSize))
-		if err != nil {
-			return nil, fmt.Errorf("signature_keys: %w", err)
-		}
-		key, err := hex.DecodeString(string(text))
-		if err != nil || len(key) != apig.SealSize {
-			return nil, fmt.Errorf("signature_keys: %s: is not %d hexadecimal digits, like those of openssl rand -hex %d", path, hex.EncodedLen(apig.SealSize), apig.SealSize)
-		}
-		keys = append(keys, key)
-	}
-	seal, err := apig.NewSeal(keys[0], keys[1:]...)
-	if err != nil {
-		return nil, fmt.Errorf("signature_keys: %w", err)
-	}
-	return seal, nil
-}
 
 // reseal encrypts with the current key what former ones encrypted.
 func (d *service) reseal(ctx context.Context) error {

@@ -149,7 +149,9 @@ func (a *app) build(ctx context.Context, cfg *configs.Config, d *service) (_ *se
 	if d.door, err = door.New(door.Config{Admit: admits(control.Known, tcr.NewLimiter(0).Admit, d.rights.Admit)}); err != nil {
 		return nil, nil, err
 	}
-	if d.seal, err = openSeal(cfg.SignatureKeys); err != nil {
+	if d.seal, err = d.opener.openSeal(ctx, cfg.SignatureKeys); notNow(err) {
+		return nil, nil, err // a key store's: another start may go well
+	} else if err != nil {
 		return nil, nil, usageError{err}
 	}
 	d.signatureKeys = apig.NewKeys(apig.KeysOptions{Journal: d.journal, Seal: d.seal})

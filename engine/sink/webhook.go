@@ -135,12 +135,25 @@ func (w *Webhook) request(ctx context.Context, e journal.Entry) (*http.Request, 
 		}
 		req.Header.Set("Authorization", "Bearer "+string(token))
 	}
-	if w.opts.Sign != nil {
-		if err := w.opts.Sign(req, body); err != nil {
-			return nil, fmt.Errorf("signing the request: %w", err)
-		}
+	return req, w.sign(req, body)
+}
+
+// errTwoProofs keeps a token from being left out without a word.
+var errTwoProofs = errors.New("there is a bearer token, and a signature key is bound whose proof would take its place: unbind the key, or configure no token_file")
+
+// sign signs a request that is otherwise complete.
+func (w *Webhook) sign(req *http.Request, body []byte) error {
+	if w.opts.Sign == nil {
+		return nil
 	}
-	return req, nil
+	token := req.Header.Get("Authorization")
+	if err := w.opts.Sign(req, body); err != nil {
+		return fmt.Errorf("signing the request: %w", err)
+	}
+	if token != "" && req.Header.Get("Authorization") != token {
+		return errTwoProofs
+	}
+	return nil
 }
 
 // outcome is nil if the answer takes the entry. The answer's text is not shown,

@@ -307,6 +307,9 @@ func TestWebhookToken(t *testing.T) {
 		sink.NewWebhook(sink.WebhookOptions{URL: o.URL, Token: func() ([]byte, error) { return nil, errors.New("no such file") }}),
 		sink.NewWebhook(sink.WebhookOptions{URL: o.URL, Token: func() ([]byte, error) { return []byte("secret\nX-Injected: 1"), nil }}),
 		sink.NewWebhook(sink.WebhookOptions{URL: o.URL, Sign: func(*http.Request, []byte) error { return errors.New("no key") }}),
+		// A signature that takes the token's place.
+		sink.NewWebhook(sink.WebhookOptions{URL: o.URL, Token: func() ([]byte, error) { return []byte("secret"), nil },
+			Sign: func(r *http.Request, _ []byte) error { r.SetBasicAuth("key", "secret"); return nil }}),
 	} {
 		if n, err := w.Deliver(t.Context(), p.entries()); n != 0 || err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%d taken, %v", n, err)

@@ -68,7 +68,7 @@ func (a *API) createPolicy(ctx context.Context, s session, in *createInput) (*po
 	if err != nil {
 		return nil, err
 	}
-	out := policyAnswer(engine.KnownPolicy{StoredPolicy: created})
+	out := policyAnswer(a.Engine.Known(created))
 	out.Location = Prefix + "/policies/" + strconv.FormatInt(created.ID, 10)
 	return out, nil
 }
@@ -169,7 +169,7 @@ func (a *API) update(ctx context.Context, s session, action string, old engine.K
 	if err != nil {
 		return nil, err
 	}
-	return policyAnswer(engine.KnownPolicy{StoredPolicy: changed}), nil
+	return policyAnswer(a.Engine.Known(changed)), nil
 }
 
 // changeable returns a policy that is to be changed, and what says whether that is

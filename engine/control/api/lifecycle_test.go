@@ -11,6 +11,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/api"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
@@ -162,5 +163,25 @@ func wantAudited(t *testing.T, s *site, actions ...string) {
 	}
 	if strings.Join(got, ", ") != strings.Join(actions, ", ") {
 		t.Errorf("audit log: %q, want %q", got, actions)
+	}
+}
+
+// TestWarning: whoever makes or sees a policy that no event fires is told, and may fire it.
+func TestWarning(t *testing.T) {
+	t.Parallel()
+	const why = "no events"
+	s := open(t, controltest.Options{Silent: map[string]string{controltest.Registry: why}})
+	p := covering("pushes", controltest.Registry, "team")
+	p.Trigger = policy.Trigger{Type: policy.EventBased}
+	created := want[api.PolicyState](t, s.as(t, admin, http.MethodPost, "/policies", text(t, p)), http.StatusCreated)
+	ref := fmt.Sprint("/policies/", created.ID)
+	seen := want[api.PolicyState](t, s.get(t, ref), http.StatusOK)
+	if created.Warning != why || seen.Warning != why || seen.Problem != "" {
+		t.Errorf("created %+v\nseen %+v", created, seen)
+	}
+	want[journal.Execution](t, s.as(t, operator, http.MethodPost, ref+"/fire", ""), http.StatusAccepted)
+	p.Name, p.Registry = "elsewhere", controltest.Other
+	if other := want[api.PolicyState](t, s.as(t, admin, http.MethodPost, "/policies", text(t, p)), http.StatusCreated); other.Warning != "" {
+		t.Errorf("%+v", other)
 	}
 }

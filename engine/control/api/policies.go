@@ -31,13 +31,14 @@ type PolicyState struct {
 	CreatedAt time.Time      `json:"created_at,omitzero"`
 	UpdatedAt time.Time      `json:"updated_at,omitzero"`
 	Problem   string         `json:"problem,omitempty" doc:"why it cannot be carried out"`
+	Warning   string         `json:"warning,omitempty" doc:"why it does less than it says: no event will fire it, though it can be fired"`
 	Policy    policy.Policy  `json:"policy"`
 }
 
 func stateOf(p engine.KnownPolicy) PolicyState {
 	s := PolicyState{ID: p.ID, Name: p.Policy.Name, Origin: p.Origin, ManagedBy: managedBy(p.Origin), ReadOnly: p.Origin != journal.FromAPI,
 		Deletable: p.Origin != journal.FromFile, Enabled: p.Policy.IsEnabled(), Revision: p.Revision, Creator: p.Creator,
-		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Policy: p.Policy}
+		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Warning: p.Warning, Policy: p.Policy}
 	if p.Label != s.Name {
 		s.Label = p.Label
 	}

@@ -30,6 +30,8 @@ type API struct {
 	Name string
 	// Kind is shown as the API's group.
 	Kind string
+	// Refused is why no signature key can be bound to it. Empty if one can.
+	Refused string
 }
 
 // Everywhere is the instance of what belongs to no registry, for callers who see all of

@@ -115,8 +115,11 @@ func (h *handler) bind(ctx context.Context, c call) (answer, error) {
 	}
 	var wanted []journal.SignatureBinding
 	for _, api := range apis {
-		if _, there := h.api(c.registry, api); !there {
+		switch a, there := h.api(c.registry, api); {
+		case !there:
 			return answer{}, noAPI(api)
+		case a.Refused != "":
+			return answer{}, invalid("publish_ids", a.Refused)
 		}
 		wanted = append(wanted, journal.SignatureBinding{ID: randomHex(), API: api})
 	}

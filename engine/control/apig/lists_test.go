@@ -106,6 +106,12 @@ func TestBindings(t *testing.T) {
 	want(t, "no such key", place.bind(t, absent, "hooks:chat"), 404, "APIG.3017", "Signature key "+absent+" does not exist")
 	want(t, "odd key", place.bind(t, "a\x00b", "hooks:chat"), 404, "APIG.3017", "Signature key a\x00b does not exist")
 	place.bind(t, two, "events:prod")
+	hooks := place.listed(controltest.Registry)
+	place.setAPIs(controltest.Registry, append(slices.Clone(hooks), apig.API{ID: "hooks:taken", Name: "taken", Kind: "hooks", Refused: "it sends a token"})...)
+	if s := place.bind(t, two, "hooks:chat", "hooks:taken"); s.status != 400 || s.text("error_code") != "APIG.2011" || s.text("detail") != "it sends a token" {
+		t.Errorf("an API that refuses keys: %d %s", s.status, s.raw)
+	}
+	place.setAPIs(controltest.Registry, hooks...)
 
 	get := func(path string) said {
 		t.Helper()

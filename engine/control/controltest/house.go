@@ -76,6 +76,8 @@ type House struct {
 type Options struct {
 	// Policies are those of the configuration.
 	Policies []policy.Policy
+	// Silent says by registry why it tells of no pushes.
+	Silent map[string]string
 	// Credentials are further callers.
 	Credentials []door.Credential
 	// Rights change how often callers may ask.
@@ -127,6 +129,7 @@ func New(t testing.TB, o Options) *House {
 	if err != nil {
 		t.Fatal(err)
 	}
+	setup.Silent = o.Silent
 	keep, options := journal.Options{State: h.State}, engine.Options{Setup: setup, Deadline: 20 * time.Second}
 	options.Tracer, keep.Ended = o.Tracer, o.Tracer.Executed
 	options.CatalogAge, options.StoredQuota = cmp.Or(o.CatalogAge, -1), o.StoredQuota
