@@ -212,6 +212,7 @@ func (a *apiHouse) upload(t *testing.T, c artifacts.ArtifactsClient, image artif
 	req, ok := a.uploads[token]
 	if !ok {
 		req = artifacts.CreateContainerImageSignatureRequest{OpcRetryToken: &token, CreateContainerImageSignatureDetails: a.details(t, image)}
+		req.FreeformTags = ociTags(token, "1")
 		a.uploads[token] = req
 	}
 	return c.CreateContainerImageSignature(t.Context(), req)
