@@ -31,7 +31,7 @@ func (s *Server) Wrap(tb testing.TB, path string, plaintext []byte) (ciphertext 
 
 // aead is what a version encrypts with.
 func (k *key) aead(version int) cipher.AEAD {
-	secret := sha256.Sum256(append(k.data[:], byte(version)))
+	secret := sha256.Sum256(fmt.Appendf(k.data[:], "%d", version))
 	block, err := aes.NewCipher(secret[:])
 	if err != nil {
 		panic(err) // the key has 32 bytes
