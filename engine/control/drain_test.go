@@ -60,7 +60,7 @@ func TestCloseWaits(t *testing.T) {
 					t.Errorf("answered %q", said)
 				}
 				for _, v := range []*visitor{idle, v} {
-					_ = v.Conn.Close()
+					_ = v.Close()
 				}
 			})
 		})
@@ -80,6 +80,6 @@ func TestCloseTellsWhatDoesNotEnd(t *testing.T) {
 			t.Errorf("%v, want that a request does not end", err)
 		}
 		close(stuck)
-		_ = v.Conn.Close()
+		_ = v.Close()
 	})
 }

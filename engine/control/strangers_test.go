@@ -119,7 +119,7 @@ func (r *reception) visit(t *testing.T, protocol string) *visitor {
 	v := &visitor{Conn: ours, began: time.Now(), said: make(chan []byte, 1)}
 	r.came <- theirs
 	if protocol != "" {
-		secured := tls.Client(ours, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}) //nolint:gosec // who that is matters not
+		secured := tls.Client(ours, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
 		if err := secured.Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestStrangersLeave(t *testing.T) {
 				if took := time.Since(v.began); took > test.within {
 					t.Errorf("stayed for %s, want at most %s", took, test.within)
 				}
-				_ = v.Conn.Close()
+				_ = v.Close()
 				v.busy.Wait()
 			})
 		})
@@ -290,7 +290,7 @@ func TestCallersStay(t *testing.T) {
 					t.Errorf("left after %q", said)
 				default:
 				}
-				_ = v.Conn.Close()
+				_ = v.Close()
 			})
 		})
 	}
@@ -332,7 +332,7 @@ func TestStreamsOfStrangers(t *testing.T) {
 		}
 		for _, v := range visitors { // they are let go
 			<-v.said
-			_ = v.Conn.Close()
+			_ = v.Close()
 		}
 		if now := r.now.Load(); now != 0 {
 			t.Errorf("%d requests do not end", now)
@@ -368,7 +368,7 @@ func TestSlowBodiesOfAPIs(t *testing.T) {
 					if took := time.Since(v.began); took > requestPatience+unreadPatience || took == 0 { // not 0: it was waited for
 						t.Errorf("held for %s, %q", took, said)
 					}
-					_ = v.Conn.Close()
+					_ = v.Close()
 				})
 			})
 		}

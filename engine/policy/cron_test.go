@@ -119,7 +119,7 @@ func TestCloser(t *testing.T) {
 
 // TestCloserByCounting compares with what a walk over many ticks finds.
 func TestCloserByCounting(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret: the same ones each time
+	random := rand.New(rand.NewPCG(1, 2))
 	some := func(from, n int) string {
 		if random.IntN(4) == 0 {
 			return "*"
