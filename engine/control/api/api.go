@@ -33,12 +33,11 @@ type Options struct {
 	Rights  *rights.Rights
 	Health  *control.Health
 	Log     *zap.Logger
-	// Door knows callers by their tokens and client certificates. It is not required
-	// with Authenticate.
+	// Door knows callers by their tokens, signatures and client certificates. It is not
+	// required with Authenticate.
 	Door *door.Door
 	// Authenticate says who sent a request, or returns an error of package door or
-	// rights. The body that it leaves is the one that is used. Nil: by a token, or
-	// a client certificate, at the Door.
+	// rights. The body that it leaves is the one that is used. Nil: by the Door's Own.
 	Authenticate func(*http.Request) (door.Caller, error)
 	// Kind returns the kind of a registry, as the configuration has it. Nil: kinds
 	// are not told.

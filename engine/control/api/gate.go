@@ -26,7 +26,7 @@ const maxBody = 1 << 20
 // what is around it.
 const maxPath = 1 << 10
 
-// byDoor finds out who sent a request by its token, or its client certificate.
+// byDoor finds out who sent a request by its token, signature or client certificate.
 func byDoor(d *door.Door) func(*http.Request) (door.Caller, error) {
 	return func(r *http.Request) (door.Caller, error) {
 		caller, body, err := d.Own(r)

@@ -40,8 +40,10 @@ func newHuma(mux *http.ServeMux) huma.API {
 			OpenAPI: "3.1.0",
 			Info:    &huma.Info{Title: "Sealwright", Version: "1", Description: about},
 			Components: &huma.Components{Schemas: schemas, SecuritySchemes: map[string]*huma.SecurityScheme{
-				"token": {Type: "http", Scheme: "bearer", Description: "a token of `access` in the configuration"}}},
-			Security: []map[string][]string{{"token": {}}},
+				"token":       {Type: "http", Scheme: "bearer", Description: "a token of `access` in the configuration"},
+				"signature":   {Type: "apiKey", In: "header", Name: "Authorization", Description: "SDK-HMAC-SHA256 by an access key of `access`, as Huawei Cloud or Open Telekom Cloud signs requests"},
+				"certificate": {Type: "mutualTLS", Description: "a client certificate of `access`"}}},
+			Security: []map[string][]string{{"token": {}}, {"signature": {}}, {"certificate": {}}}, // one of them
 		},
 		Formats:                      map[string]huma.Format{"application/json": format, problemType: format},
 		DefaultFormat:                "application/json",

@@ -2,7 +2,7 @@ package door
 
 import (
 	"crypto/sha256"
-	"errors"
+	"crypto/x509"
 	"net/http"
 )
 
@@ -11,10 +11,10 @@ import (
 // has its private key. Known is the certificate itself and not who issued it; a time
 // outside of the one that it is valid for is ErrClock.
 func (d *Door) Certificate(r *http.Request) (Caller, []byte, error) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+	leaf := clientLeaf(r)
+	if leaf == nil {
 		return Caller{}, nil, ErrNoCredentials
 	}
-	leaf := r.TLS.PeerCertificates[0]
 	h := d.keyring.Load().byCertificate[sha256.Sum256(leaf.Raw)]
 	if h == nil {
 		return Caller{}, nil, ErrUnknown
@@ -33,12 +33,11 @@ func (d *Door) Certificate(r *http.Request) (Caller, []byte, error) {
 	return caller, body, nil
 }
 
-// Own returns who sent a request to our own API: by token if it carries one, else by
-// certificate.
-func (d *Door) Own(r *http.Request) (Caller, []byte, error) {
-	caller, body, err := d.Token(r)
-	if errors.Is(err, ErrNoCredentials) {
-		return d.Certificate(r)
+// clientLeaf returns the certificate that a client opened the connection with, nil if
+// it has none.
+func clientLeaf(r *http.Request) *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
 	}
-	return caller, body, err
+	return r.TLS.PeerCertificates[0]
 }

@@ -11,7 +11,8 @@
 //   - Token: X-Auth-Token of Huawei and Open Telekom Cloud, or Authorization: Bearer.
 //   - Certificate: a TLS client certificate, known by itself and not by its issuer.
 //
-// Own is Token, or without a token Certificate: the ways of our own API.
+// Own is the one of Token, SDKHMAC and Certificate that a request shows: the ways of
+// our own API.
 //
 // A method returns the caller, and the body that it read to verify it, or one of the
 // errors in errors.go, which a dialect maps to its vendor's codes. It decides nothing
