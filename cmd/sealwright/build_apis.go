@@ -50,10 +50,8 @@ func (d *service) ownAPI(authenticate func(*http.Request) (door.Caller, error)) 
 	return a
 }
 
-// local is who opens the control socket: the daemon's own user, who may do everything.
-func local(*http.Request) (door.Caller, error) {
-	return door.Caller{Name: "local", Role: door.Admin}, nil
-}
+// local is who opens the control socket.
+func local(r *http.Request) (door.Caller, error) { return control.Local(r), nil }
 
 func (d *service) kind(registry string) string {
 	if r, ok := d.inForce().Registry(registry); ok {

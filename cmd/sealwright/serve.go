@@ -96,7 +96,7 @@ func (d *service) serve(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
-	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Health: d.health, Log: d.log.Named("control"),
+	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Health: d.health, Rights: d.rights, Log: d.log.Named("control"),
 		Collectors: d.collectors(), API: d.ownAPI(local)})
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (d *service) receive(ctx context.Context) (*control.Listener, error) {
 	l, err := control.ListenAt(ctx, control.ListenOptions{Address: c.Listen, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ClientCertificates: true, Log: log,
 		Handler: control.Network(control.NetworkOptions{Engine: d.engine, Log: d.log.Named("control"), Health: d.health, Door: d.door, Collectors: d.collectors(),
 			Events: control.Events(control.EventOptions{Engine: d.engine, Receiver: d.opener.receiver, Log: log, Metrics: d.metrics, Keys: keys}),
-			APIs:   d.networkAPIs()})})
+			APIs:   d.networkAPIs(), Rights: d.rights})})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type Metrics struct {
 	deliveries, pushes, lost *prometheus.CounterVec
 	fired, ended             *prometheus.CounterVec
 	artifacts, signatures    *prometheus.CounterVec
+	answers                  *prometheus.CounterVec
 	pushToSigned             prometheus.Histogram
 	keyUses                  *prometheus.HistogramVec
 }
@@ -48,6 +49,8 @@ func NewMetrics() *Metrics {
 			"Artifacts that were looked at under a policy (subtasks), by what became of them.", "policy", "key", "format", "result", "reason"),
 		signatures: counter("sealwright_signatures_total",
 			"Signatures that were tried: result signed means read back and verified.", "policy", "key", "format", "result", "reason"),
+		answers: counter("sealwright_api_requests_total",
+			"Answers of APIs, by operation and by code: the HTTP status, or Tencent's code, as TCR's status is always the same.", "api", "operation", "code"),
 		keyUses: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sealwright_key_use_seconds",
 			Help:    "Time of each use of a key, refused ones included.",
 			Buckets: []float64{.0001, .001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}}, []string{"key", "result"}),
@@ -71,6 +74,11 @@ func (m *Metrics) Fired(f journal.Firing, result journal.FireResult) {
 // Ended counts an execution that ended.
 func (m *Metrics) Ended(x journal.Execution) {
 	m.ended.WithLabelValues(x.Policy, string(x.Trigger), string(x.Status), x.Reason).Inc()
+}
+
+// Answered counts an answer of an API.
+func (m *Metrics) Answered(api, operation, code string) {
+	m.answers.WithLabelValues(api, operation, code).Inc()
 }
 
 // KeyUsed notes a use of a key.
@@ -127,7 +135,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.deliveries, m.pushes, m.lost, m.fired, m.ended, m.artifacts, m.signatures, m.keyUses, m.pushToSigned}
+	return []prometheus.Collector{m.deliveries, m.pushes, m.lost, m.fired, m.ended, m.artifacts, m.signatures, m.answers, m.keyUses, m.pushToSigned}
 }
 
 // metrics returns the handler of Prometheus metrics: those of the engine, the

@@ -2,6 +2,7 @@ package control
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
 // NetworkOptions are what is served where others reach it. All but Collectors and APIs
@@ -25,6 +27,8 @@ type NetworkOptions struct {
 	Door *door.Door
 	// APIs prove themselves who asks.
 	APIs APIs
+	// Rights are told who asks for metrics. Nil: nobody is.
+	Rights *rights.Rights
 }
 
 // APIs are those that callers have. One that is nil is not there.
@@ -68,7 +72,7 @@ func Network(o NetworkOptions) http.Handler {
 	mux.Handle("/", o.Events)
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.ready)
-	mux.Handle("GET /metrics", guarded(o.Door, door.Viewer, metrics(o.Engine, o.Collectors, o.Log)))
+	mux.Handle("GET /metrics", o.guarded(metrics(o.Engine, o.Collectors, o.Log)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if api := o.APIs.find(r.URL.EscapedPath()); api != nil {
 			api.ServeHTTP(w, r)
@@ -78,16 +82,24 @@ func Network(o NetworkOptions) http.Handler {
 	})
 }
 
-// guarded lets in who proves to have the role, for everything there is.
-func guarded(d *door.Door, role door.Role, inner http.Handler) http.Handler {
+// guarded lets in who proves to be a viewer of everything there is.
+func (o NetworkOptions) guarded(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, _, err := d.Own(r)
+		caller, _, err := o.Door.Own(r)
+		status := http.StatusOK
 		switch {
 		case err != nil:
+			status = http.StatusUnauthorized
+		case caller.Role < door.Viewer, !caller.SeesAll():
+			status, err = http.StatusForbidden, rights.ErrRole
+		}
+		o.Rights.Answered(r, rights.Answer{API: "metrics", Operation: "metrics", Code: strconv.Itoa(status), Caller: caller, Err: err})
+		switch status {
+		case http.StatusUnauthorized:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sealwright"`)
-			say(w, http.StatusUnauthorized, "not authenticated")
-		case caller.Role < role, !caller.SeesAll():
-			say(w, http.StatusForbidden, "not permitted")
+			say(w, status, "not authenticated")
+		case http.StatusForbidden:
+			say(w, status, "not permitted")
 		default:
 			inner.ServeHTTP(w, r)
 		}

@@ -6,6 +6,7 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
@@ -44,7 +46,9 @@ type Options struct {
 	Engine  *engine.Engine
 	Journal *journal.Journal
 	Health  *Health
-	Log     *zap.Logger
+	// Rights keep the audit log of what is fired.
+	Rights *rights.Rights
+	Log    *zap.Logger
 	// API answers at /api/. Nil: it is not there.
 	API http.Handler
 	// Collectors are metrics besides those of the engine and the process.
@@ -66,7 +70,7 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &handler{engine: o.Engine, journal: o.Journal}
+	h := &handler{engine: o.Engine, journal: o.Journal, rights: o.Rights}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /policies/{name}/executions", h.fire)
 	mux.HandleFunc("GET /executions/{id}", h.execution)
@@ -77,7 +81,7 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 		mux.Handle("/api/", o.API)
 	}
 	s := &Server{listener: l, done: make(chan struct{})}
-	s.http = &http.Server{Handler: s.all.count(mux), ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
+	s.http = &http.Server{Handler: s.all.count(mux), ConnContext: withPeer, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -125,11 +129,31 @@ func (s *Server) Close(ctx context.Context, path string) error {
 type handler struct {
 	engine  *engine.Engine
 	journal *journal.Journal
+	rights  *rights.Rights
 }
 
+// fire fires a policy, or a campaign, by the name of what is to be fired.
 func (h *handler) fire(w http.ResponseWriter, r *http.Request) {
-	x, err := h.engine.Fire(r.Context(), r.PathValue("name"))
+	name, request := r.PathValue("name"), rand.Text()
+	w.Header().Set("X-Request-Id", request)
+	var x journal.Execution
+	err := h.rights.Change(r.Context(), rights.Change{Caller: Local(r), API: "socket", Action: "trigger", Target: h.target(name), RequestID: request},
+		func(ctx context.Context) (err error) {
+			x, err = h.engine.FireFor(ctx, request, name)
+			return err
+		})
 	answer(w, http.StatusCreated, x, err)
+}
+
+// target is what the audit log calls what is fired: REGISTRY/POLICY, or the name of
+// what is none.
+func (h *handler) target(name string) string {
+	for _, p := range h.engine.Policies() {
+		if p.Name == name {
+			return p.Registry + "/" + name
+		}
+	}
+	return rights.Clip(name)
 }
 
 func (h *handler) execution(w http.ResponseWriter, r *http.Request) {

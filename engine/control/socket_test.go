@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
@@ -26,6 +28,12 @@ import (
 // listen serves an engine with one policy, "all", whose executions nobody
 // carries out, and one that is disabled.
 func listen(t *testing.T, path string) *control.Server {
+	t.Helper()
+	s, _ := listenWith(t, path)
+	return s
+}
+
+func listenWith(t *testing.T, path string) (*control.Server, *journal.Journal) {
 	t.Helper()
 	dir := t.TempDir()
 	j, err := journal.Open(t.Context(), journal.Options{State: filepath.Join(dir, "state")})
@@ -62,11 +70,12 @@ func listen(t *testing.T, path string) *control.Server {
 	}
 	e := engine.New(engine.Options{Journal: j, Setup: setup})
 	s, err := control.Listen(t.Context(), path, control.Options{Engine: e, Journal: j, Log: zap.NewNop(),
+		Rights: rights.New(rights.Options{Journal: j, Log: zap.NewNop()}),
 		Health: control.NewHealth(control.HealthOptions{Dependencies: e.Dependencies, Log: zap.NewNop()})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s, j
 }
 
 func onSocket(path string) *http.Client {
@@ -133,6 +142,38 @@ func TestFireAndFollow(t *testing.T) {
 	}
 	if _, err := c.Fire(t.Context(), "all"); err == nil || errors.Is(err, control.ErrRefused) {
 		t.Errorf("firing without a daemon: %v", err)
+	}
+}
+
+// TestFiringIsAudited: the audit log says which user of the system fired what, and the
+// execution which request it was.
+func TestFiringIsAudited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), control.SocketName)
+	s, j := listenWith(t, path)
+	defer func() { _ = s.Close(context.Background(), path) }()
+	c := control.Dial(path)
+	x, err := c.Fire(t.Context(), "all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Fire(t.Context(), "no\x00body"); !errors.Is(err, control.ErrRefused) {
+		t.Fatal(err)
+	}
+	entries, err := j.AuditEntries(t.Context(), journal.AuditFilter{})
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%+v, %v", entries, err)
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, fired := entries[0], entries[1]
+	if fired.Caller != "local:"+me.Username || fired.API != "socket" || fired.Action != "trigger" || fired.Target != "r/all" || fired.Outcome != "done" ||
+		fired.RequestID == "" || fired.RequestID != x.RequestID {
+		t.Errorf("fired %+v by %+v", x, fired)
+	}
+	if refused.Caller != fired.Caller || refused.Target != "no\uFFFDbody" || refused.Outcome != "not done" || refused.RequestID == fired.RequestID {
+		t.Errorf("refused %+v", refused)
 	}
 }
 

@@ -15,8 +15,8 @@ type AuditEntry struct {
 	Action    string    `json:"action"` // in the dialect's own word
 	Target    string    `json:"target"` // what was to be changed
 	RequestID string    `json:"request_id"`
-	// Outcome is what came of it; empty while it is under way, or if the process
-	// died meanwhile.
+	// Outcome is what came of it: done, not done, or refused and why; empty while it is
+	// under way, or if the process died meanwhile.
 	Outcome    string    `json:"outcome,omitempty"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 }
@@ -29,12 +29,17 @@ type AuditFilter struct {
 }
 
 // Audit records that somebody asks for a change, and returns the entry's id. When
-// it returns, the entry is durable: only then may anything be changed.
+// it returns, the entry is durable: only then may anything be changed. An entry that
+// has an outcome is complete.
 func (j *Journal) Audit(ctx context.Context, e AuditEntry) (int64, error) {
 	var id int64
 	err := j.write(ctx, "audit", func(ctx context.Context, q querier) (err error) {
-		id, err = scanID(q.queryRow(ctx, `INSERT INTO audit (at, caller, api, action, target, request_id)
-			VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`, micros(j.now()), e.Caller, e.API, e.Action, e.Target, e.RequestID))
+		at, finished := micros(j.now()), int64(0)
+		if e.Outcome != "" {
+			finished = at
+		}
+		id, err = scanID(q.queryRow(ctx, `INSERT INTO audit (at, caller, api, action, target, request_id, outcome, finished_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id`, at, e.Caller, e.API, e.Action, e.Target, e.RequestID, e.Outcome, finished))
 		return err
 	})
 	if err != nil {

@@ -73,15 +73,16 @@ func (a *answer) send(w http.ResponseWriter) {
 	_, _ = w.Write(a.body.Bytes()) // the reader left: nobody to tell
 }
 
-// A writer knows whether the answer has begun.
+// A writer knows whether the answer has begun, and with which status.
 type writer struct {
 	http.ResponseWriter
-	began bool
+	began  bool
+	status int
 }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *writer) WriteHeader(status int) {
-	w.began = true
+	w.began, w.status = true, cmp.Or(w.status, status)
 	w.ResponseWriter.WriteHeader(status)
 }
 

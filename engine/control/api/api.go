@@ -51,10 +51,11 @@ type Options struct {
 // An API answers requests below Prefix.
 type API struct {
 	Options
-	mux    *http.ServeMux
-	routes map[string]*route // by the mux's pattern
-	allow  map[string]string // methods by path, for what is answered otherwise
-	huma   huma.API
+	origins http.CrossOriginProtection
+	mux     *http.ServeMux
+	routes  map[string]*route // by the mux's pattern
+	allow   map[string]string // methods by path, for what is answered otherwise
+	huma    huma.API
 
 	drain   sync.Once
 	drained chan struct{}
@@ -66,9 +67,11 @@ type API struct {
 
 // A route is what is known of an operation before it is asked.
 type route struct {
-	role door.Role
-	body bool // it wants one
-	long bool // it waits for more than the journal
+	id      string // of the operation
+	role    door.Role
+	body    bool // it wants one
+	long    bool // it waits for more than the journal
+	changes bool
 }
 
 // New returns an API.

@@ -84,6 +84,7 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 	if digits(p.Name) {
 		faults = append(faults, Fault{"name", "is digits alone, which are an id here", "a name with another character"})
 	}
+	foreign := true
 	registries := slices.DeleteFunc(a.Engine.Registries(), func(name string) bool { return !s.Sees(name) })
 	if !slices.Contains(registries, p.Registry) {
 		faults = append(faults, Fault{"registry", "is not the name of a registry", strings.Join(registries, ", ")})
@@ -91,6 +92,8 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 		faults = append(faults, Fault{"namespace", "is not one of yours", strings.Join(s.Namespaces, ", ") + ", and what is below"})
 	} else if p.SignatureRepository != "" && !s.SeesNamespace(p.Registry, strings.ReplaceAll(p.SignatureRepository, "{repository}", p.Namespace+"/r")) {
 		faults = append(faults, Fault{"signature_repository", "is not in a namespace of yours", strings.Join(s.Namespaces, ", ") + ", and what is below"})
+	} else {
+		foreign = false
 	}
 	if !s.SeesAll() && !a.Engine.MayClaim(p.Registry, p.Domain) {
 		faults = append(faults, Fault{"domain", "is not one of the registry's", "none, the registry's host, or a domain that a policy of the configuration has for it"})
@@ -100,7 +103,10 @@ func (a *API) readPolicy(s session, body []byte) (policy.Policy, error) {
 	} else {
 		faults = append(faults, Fault{"key", "is not the name of a key", strings.Join(a.keyNames(s), ", ")})
 	}
-	if len(faults) > 0 {
+	switch {
+	case foreign:
+		return p, fmt.Errorf("%w: %w", faults, rights.ErrUnknown)
+	case len(faults) > 0:
 		return p, faults
 	}
 	return p, nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"path"
 	"runtime/debug"
+	"strconv"
 
 	"go.uber.org/zap"
 
@@ -35,10 +37,12 @@ func byDoor(d *door.Door) func(*http.Request) (door.Caller, error) {
 	}
 }
 
-// A session is who asks, and the request's id.
+// A session is who asks for what, and the request's id.
 type session struct {
 	door.Caller
 	request string
+	route   *route // nil if there is none
+	why     *error // what an operation ended with, so that the gate knows
 }
 
 type sessionKey struct{}
@@ -51,7 +55,7 @@ func sessionOf(ctx context.Context) session {
 
 // ServeHTTP lets in what may come in, and has it answered.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s := session{request: rand.Text()}
+	s := session{request: rand.Text(), why: new(error)}
 	h := w.Header()
 	h.Set("X-Request-Id", s.request)
 	h.Set("Cache-Control", "no-store")
@@ -59,7 +63,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tracked := &writer{ResponseWriter: w}
 	defer a.recover(tracked, r, s)
 	if err := a.enter(tracked, r, &s); err != nil {
-		a.refuse(tracked, s, err)
+		a.refuse(tracked, r, s, err)
 	}
 }
 
@@ -68,6 +72,11 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	found, err := a.route(w, r)
 	if err != nil || found == nil {
 		return err
+	}
+	s.route = found
+	// A browser shows a client certificate by itself, also when another site's page has it ask.
+	if err := a.origins.Check(r); err != nil {
+		return rights.ErrOrigin
 	}
 	p := &place{slots: a.slots}
 	defer p.leave()
@@ -89,13 +98,24 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	if found.long {
 		p.leave()
 		a.mux.ServeHTTP(w, r)
+		a.answered(r, *s, w.status, *s.why)
 		return nil
 	}
 	kept := &answer{header: w.Header()}
 	a.mux.ServeHTTP(kept, r)
 	p.leave()
+	a.answered(r, *s, kept.status, *s.why)
 	kept.send(w)
 	return nil
+}
+
+// answered counts an answer, and leaves a trace of who is refused.
+func (a *API) answered(r *http.Request, s session, status int, err error) {
+	said := rights.Answer{API: name, Code: strconv.Itoa(cmp.Or(status, http.StatusOK)), Caller: s.Caller, Target: r.URL.EscapedPath(), RequestID: s.request, Err: err}
+	if s.route != nil {
+		said.Operation, said.Changes = s.route.id, s.route.changes
+	}
+	a.Rights.Answered(r, said)
 }
 
 // admit finds out who asks, whether he may, and whether what he sent can be read.
@@ -178,8 +198,9 @@ func onlyUTF8(parameters map[string]string) bool {
 }
 
 // refuse answers with what is wrong.
-func (a *API) refuse(w http.ResponseWriter, s session, err error) {
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, s session, err error) {
 	p := a.problem(s, err)
+	a.answered(r, s, p.Status, err)
 	for name, value := range p.headers {
 		w.Header().Set(name, value)
 	}
@@ -202,5 +223,5 @@ func (a *API) recover(w *writer, r *http.Request, s session) {
 	if w.began {
 		panic(http.ErrAbortHandler) // or half an answer would look like a whole one
 	}
-	a.refuse(w, s, errPanic)
+	a.refuse(w, r, s, errPanic)
 }

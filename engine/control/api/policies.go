@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 )
@@ -135,7 +136,7 @@ func (a *API) find(ctx context.Context, s session, ref string) (engine.KnownPoli
 			return engine.KnownPolicy{}, err
 		}
 	}
-	return engine.KnownPolicy{}, errNotFound
+	return engine.KnownPolicy{}, rights.ErrUnknown
 }
 
 func (a *API) known(ctx context.Context, ref string) (engine.KnownPolicy, error) {

@@ -112,7 +112,7 @@ var statuses = []struct {
 	{errReadOnly, http.StatusConflict}, {errDisabled, http.StatusConflict}, {errBroken, http.StatusConflict}, {errNameConflict, http.StatusConflict},
 	{errCallerFull, http.StatusTooManyRequests},
 	{errFull, http.StatusServiceUnavailable}, {errBusy, http.StatusServiceUnavailable}, {errSlow, http.StatusServiceUnavailable}, {engine.ErrStopping, http.StatusServiceUnavailable},
-	{rights.ErrRole, http.StatusForbidden}, {rights.ErrRate, http.StatusTooManyRequests},
+	{rights.ErrRole, http.StatusForbidden}, {rights.ErrOrigin, http.StatusForbidden}, {rights.ErrRate, http.StatusTooManyRequests},
 	{door.ErrTooLarge, http.StatusRequestEntityTooLarge}, {door.ErrBusy, http.StatusTooManyRequests},
 	{door.ErrNoCredentials, http.StatusUnauthorized}, {door.ErrUnknown, http.StatusUnauthorized}, {door.ErrSignature, http.StatusUnauthorized},
 	{door.ErrUnsupported, http.StatusUnauthorized}, {door.ErrClock, http.StatusUnauthorized}, {door.ErrReplayed, http.StatusUnauthorized},

@@ -30,7 +30,8 @@ type operation struct {
 // register adds an operation. do gets what huma has read and checked; an error that
 // is no Problem becomes one.
 func register[I, O any](a *API, o operation, do func(ctx context.Context, s session, in *I) (*O, error)) {
-	a.routes[o.method+" "+Prefix+o.path] = &route{role: o.role, body: o.body, long: o.long}
+	a.routes[o.method+" "+Prefix+o.path] = &route{id: o.id, role: o.role, body: o.body, long: o.long,
+		changes: o.method != http.MethodGet && o.role > door.Viewer}
 	op := huma.Operation{OperationID: o.id, Method: o.method, Path: Prefix + o.path, Summary: o.summary,
 		Description: strings.TrimSpace(o.text + "\n\nRole: " + o.role.String() + "."), Tags: []string{o.tag}, DefaultStatus: o.status,
 		MaxBodyBytes: maxBody + 1, SkipValidateBody: true, // the gate has read it, and it is read more strictly than huma does
@@ -55,6 +56,7 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 		if err == nil {
 			return out, nil
 		}
+		*s.why = err
 		if p := (*Problem)(nil); errors.As(err, &p) {
 			return nil, p
 		}
@@ -94,7 +96,7 @@ func (a *API) documentBody(o operation) {
 func (a *API) document() {
 	const path = "/openapi.json"
 	pattern := http.MethodGet + " " + Prefix + path
-	a.routes[pattern] = &route{role: door.Viewer}
+	a.routes[pattern] = &route{id: "get-openapi", role: door.Viewer}
 	a.allowed()
 	doc := a.huma.OpenAPI()
 	for _, name := range []string{"ErrorModel", "ErrorDetail"} {

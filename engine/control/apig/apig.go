@@ -17,6 +17,9 @@ import (
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
+// name is what the audit log calls this API.
+const name = "apig"
+
 // maxKeys is how many signature keys an instance has at most, as the vendor has it.
 const maxKeys = 200
 
@@ -66,6 +69,7 @@ type answer struct {
 
 // A call is a request of somebody who may make it.
 type call struct {
+	operation                   operation
 	caller                      door.Caller
 	instance, registry, request string
 	id                          string // in the path, if the operation has one
@@ -74,45 +78,51 @@ type call struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	request := randomHex()
-	w.Header().Set("X-Request-Id", request)
+	c := &call{request: randomHex()}
+	w.Header().Set("X-Request-Id", c.request)
 	defer func() {
 		if p := recover(); p != nil {
-			h.panicked(w, r, request, p)
+			h.panicked(w, r, c, p)
 		}
 	}()
-	a, err := h.serve(r, request)
+	a, err := h.serve(r, c)
 	if err != nil {
-		a = h.refuse(r, request, err)
+		a = h.refuse(r, c.request, err)
 	}
+	h.answered(c, r, a.status, err)
 	write(w, a)
 }
 
+// answered counts an answer, and leaves a trace of who is refused.
+func (h *handler) answered(c *call, r *http.Request, status int, err error) {
+	h.o.Rights.Answered(r, rights.Answer{API: name, Operation: c.operation.name, Code: strconv.Itoa(status), Caller: c.caller,
+		Changes: c.operation.role > door.Viewer, Target: r.URL.EscapedPath(), RequestID: c.request, Err: err})
+}
+
 // serve checks in this order: the route, who asks, what it may see, what it may do.
-func (h *handler) serve(r *http.Request, request string) (answer, error) {
+func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 	to, ok := route(r)
 	if !ok {
 		return answer{}, noRoute()
 	}
-	caller, body, err := h.enter(r)
-	if err != nil {
+	c.operation, c.instance, c.id = to.operation, to.instance, to.id
+	if c.caller, c.body, err = h.enter(r); err != nil {
 		return answer{}, err
 	}
-	registry, err := h.o.Rights.Registry(caller, to.instance)
-	if err != nil && (to.instance != Everywhere || !caller.SeesAll()) {
-		return answer{}, noInstance(to.instance)
+	c.registry, err = h.o.Rights.Registry(c.caller, c.instance)
+	if err != nil && (c.instance != Everywhere || !c.caller.SeesAll()) {
+		return answer{}, fmt.Errorf("%w: %w", noInstance(c.instance), err)
 	}
-	if !caller.SeesNamespace(registry, "") {
-		return answer{}, forbidden("signature keys are for those who see all namespaces of the instance")
+	if !c.caller.SeesNamespace(c.registry, "") {
+		return answer{}, fmt.Errorf("%w: %w", forbidden("signature keys are for those who see all namespaces of the instance"), rights.ErrUnknown)
 	}
-	if err := rights.Allow(caller, to.role); err != nil {
-		return answer{}, forbidden(err.Error())
+	if err := rights.Allow(c.caller, to.role); err != nil {
+		return answer{}, fmt.Errorf("%w: %w", forbidden(err.Error()), err)
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
+	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return answer{}, invalidQuery("query", "the query is not one")
 	}
-	return to.run(h, r.Context(), call{caller: caller, instance: to.instance, registry: registry, request: request, id: to.id, query: query, body: body})
+	return to.run(h, r.Context(), *c)
 }
 
 // enter finds out who asks: by token if there is one, else by signature.
@@ -124,7 +134,7 @@ func (h *handler) enter(r *http.Request) (door.Caller, []byte, error) {
 	}
 	caller, body, err := enter(r)
 	if err != nil {
-		return door.Caller{}, nil, fromDoor(err, token)
+		return door.Caller{}, nil, fmt.Errorf("%w: %w", fromDoor(err, token), err)
 	}
 	return caller, body, nil
 }
@@ -132,7 +142,7 @@ func (h *handler) enter(r *http.Request) (door.Caller, []byte, error) {
 // change changes something, with the audit log around it. What is refused is logged
 // as it is answered.
 func (h *handler) change(ctx context.Context, c call, action, target string, do func(context.Context) error) error {
-	return h.o.Rights.Change(ctx, rights.Change{Caller: c.caller, API: "apig", Action: action, Target: c.registry + "/" + target, RequestID: c.request}, do)
+	return h.o.Rights.Change(ctx, rights.Change{Caller: c.caller, API: name, Action: action, Target: c.registry + "/" + target, RequestID: c.request}, do)
 }
 
 // refuse makes an error an answer. What is our fault is logged, and not told.
@@ -149,14 +159,15 @@ func (h *handler) refuse(r *http.Request, request string, err error) answer {
 	return answer{said.status, said}
 }
 
-func (h *handler) panicked(w http.ResponseWriter, r *http.Request, request string, p any) {
+func (h *handler) panicked(w http.ResponseWriter, r *http.Request, c *call, p any) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
-	h.o.Log.Error("apig request panicked", zap.String("request", request), zap.String("method", r.Method),
+	h.o.Log.Error("apig request panicked", zap.String("request", c.request), zap.String("method", r.Method),
 		zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
 	said := internal()
-	said.Request = request
+	said.Request = c.request
+	h.answered(c, r, said.status, nil)
 	write(w, answer{said.status, said})
 }
 

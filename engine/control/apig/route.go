@@ -12,21 +12,22 @@ import (
 
 // An operation is one of the API's.
 type operation struct {
+	name string // the vendor's
 	role door.Role
 	run  func(*handler, context.Context, call) (answer, error)
 }
 
 // operations are those of the API by method and path. {id} stands for any one.
 var operations = map[string]operation{ //nolint:gochecknoglobals // a table
-	"POST signs":                      {door.Admin, (*handler).create},
-	"GET signs":                       {door.Viewer, (*handler).list},
-	"PUT signs/{id}":                  {door.Admin, (*handler).update},
-	"DELETE signs/{id}":               {door.Admin, (*handler).delete},
-	"POST sign-bindings":              {door.Admin, (*handler).bind},
-	"DELETE sign-bindings/{id}":       {door.Admin, (*handler).unbind},
-	"GET sign-bindings/binded-apis":   {door.Viewer, (*handler).boundAPIs},
-	"GET sign-bindings/unbinded-apis": {door.Viewer, (*handler).unboundAPIs},
-	"GET sign-bindings/binded-signs":  {door.Viewer, (*handler).boundSigns},
+	"POST signs":                      {"CreateSignatureKeyV2", door.Admin, (*handler).create},
+	"GET signs":                       {"ListSignatureKeysV2", door.Viewer, (*handler).list},
+	"PUT signs/{id}":                  {"UpdateSignatureKeyV2", door.Admin, (*handler).update},
+	"DELETE signs/{id}":               {"DeleteSignatureKeyV2", door.Admin, (*handler).delete},
+	"POST sign-bindings":              {"AssociateSignatureKeyV2", door.Admin, (*handler).bind},
+	"DELETE sign-bindings/{id}":       {"DisassociateSignatureKeyV2", door.Admin, (*handler).unbind},
+	"GET sign-bindings/binded-apis":   {"ListApisBindedToSignatureKeyV2", door.Viewer, (*handler).boundAPIs},
+	"GET sign-bindings/unbinded-apis": {"ListApisNotBoundWithSignatureKeyV2", door.Viewer, (*handler).unboundAPIs},
+	"GET sign-bindings/binded-signs":  {"ListSignatureKeysBindedToApiV2", door.Viewer, (*handler).boundSigns},
 }
 
 // A target is what a request is for.

@@ -183,7 +183,10 @@ func (h *House) key(t testing.TB, name string, a policy.Algorithm) kms.Signer {
 
 func (h *House) openDoor(t testing.TB, o Options) {
 	t.Helper()
-	o.Rights.Journal, o.Rights.Log = h.Journal, zap.NewNop()
+	o.Rights.Journal = h.Journal
+	if o.Rights.Log == nil {
+		o.Rights.Log = zap.NewNop()
+	}
 	h.Rights = rights.New(o.Rights)
 	h.Rights.Replace([]rights.Instance{{ID: Instance, Registry: Registry}, {ID: OtherInstance, Registry: Other}}, []string{Registry, Other})
 	credentials := []door.Credential{

@@ -34,7 +34,7 @@ type Config struct {
 	MaxUnproven int64
 	// Admit is asked about a request whose proof is right, before it is remembered: a
 	// refused one may be sent again as it is. Nil admits everything. What it returns
-	// is returned.
+	// is returned in a [RefusedError].
 	Admit func(Caller, *http.Request) error
 }
 
@@ -148,7 +148,10 @@ func (d *Door) admit(c Caller, r *http.Request) error {
 	if d.config.Admit == nil {
 		return nil
 	}
-	return d.config.Admit(c, r)
+	if err := d.config.Admit(c, r); err != nil {
+		return &RefusedError{Caller: c, Why: err}
+	}
+	return nil
 }
 
 const (

@@ -41,3 +41,27 @@ func (e *ReplayedError) Error() string { return ErrReplayed.Error() }
 
 // Unwrap returns ErrReplayed.
 func (e *ReplayedError) Unwrap() error { return ErrReplayed }
+
+// A RefusedError is what [Config.Admit] said of a caller who proved who it is.
+type RefusedError struct {
+	Caller Caller
+	Why    error
+}
+
+// Error returns the text of Why.
+func (e *RefusedError) Error() string { return e.Why.Error() }
+
+// Unwrap returns Why.
+func (e *RefusedError) Unwrap() error { return e.Why }
+
+// CallerOf returns who was refused, if the error is of somebody who proved who it is;
+// otherwise nobody.
+func CallerOf(err error) Caller {
+	if e := (*ReplayedError)(nil); errors.As(err, &e) {
+		return e.Caller
+	}
+	if e := (*RefusedError)(nil); errors.As(err, &e) {
+		return e.Caller
+	}
+	return Caller{}
+}

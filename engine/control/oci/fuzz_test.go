@@ -128,7 +128,7 @@ func FuzzRoute(f *testing.F) {
 			isFault(t, err)
 			return
 		}
-		if do == nil || strings.Contains(id, "/") || !strings.HasPrefix(path, Prefix+"container/") {
+		if do.run == nil || strings.Contains(id, "/") || !strings.HasPrefix(path, Prefix+"container/") {
 			t.Fatalf("%s %s: %q", method, path, id)
 		}
 	})

@@ -15,6 +15,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -85,6 +87,7 @@ func New(o Options) http.Handler {
 
 // A call is one request by a known caller.
 type call struct {
+	operation operation
 	caller    door.Caller
 	tenancy   string // of the caller's key id, if it is one of Oracle's
 	user      string // likewise, else the caller's name
@@ -103,11 +106,17 @@ type answer struct {
 	nextPage string
 }
 
-type operation func(*handler, context.Context, *call) (answer, error)
+// An operation is what may be asked for.
+type operation struct {
+	name    string // Oracle's; empty for what there is not
+	changes bool
+	run     func(*handler, context.Context, *call) (answer, error)
+}
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := requestID(r)
+	c := &call{requestID: id}
 	log := h.Log.With(zap.String("request", id))
 	defer func() {
 		p := recover()
@@ -118,9 +127,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 		log.Error("oracle artifacts: panic", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		h.answered(c, r, http.StatusInternalServerError, nil)
 		respond(w, id, failed(internal()))
 	}()
-	a, err := h.serve(r, id)
+	a, err := h.serve(r, c)
 	if err != nil {
 		f := faultOf(err)
 		if (f == nil || f.status >= http.StatusInternalServerError) && !errors.Is(err, context.Canceled) { // the caller left
@@ -131,7 +141,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		a = failed(f)
 	}
+	h.answered(c, r, cmp.Or(a.status, http.StatusOK), err)
 	respond(w, id, a)
+}
+
+// answered counts an answer, and leaves a trace of who is refused.
+func (h *handler) answered(c *call, r *http.Request, status int, err error) {
+	h.Rights.Answered(r, rights.Answer{API: api, Operation: c.operation.name, Code: strconv.Itoa(status), Caller: c.caller, Changes: c.operation.changes,
+		Target: r.URL.EscapedPath(), RequestID: c.requestID, Err: err})
 }
 
 func internal() *fault {
@@ -139,58 +156,64 @@ func internal() *fault {
 }
 
 // serve routes a request, finds out who sent it and does what it asks for.
-func (h *handler) serve(r *http.Request, id string) (answer, error) {
-	do, target, err := route(r.Method, r.URL.Path)
-	if err != nil {
+func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
+	if c.operation, c.id, err = route(r.Method, r.URL.Path); err != nil {
 		return answer{}, err
 	}
-	caller, body, err := h.Door.OCI(r)
-	if err != nil {
-		return answer{}, doorFault(err)
+	if c.caller, c.body, err = h.Door.OCI(r); err != nil {
+		return answer{}, fmt.Errorf("%w: %w", doorFault(err), err)
 	}
-	c := &call{caller: caller, user: caller.Name, id: target, header: r.Header, body: body, requestID: id}
+	c.user, c.header = c.caller.Name, r.Header
 	c.parseKeyID(r.Header.Get("Authorization"))
 	if c.query, err = parseQuery(r.URL.RawQuery); err != nil {
 		return answer{}, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	return do(h, ctx, c)
+	return c.operation.run(h, ctx, c)
 }
 
 // routes are the operations, by path below /container/ and method. {id} is any one
 // segment.
 var routes = map[string]map[string]operation{ //nolint:gochecknoglobals // never changed
-	"imageSignatures":                 {http.MethodGet: (*handler).listSignatures, http.MethodPost: (*handler).createSignature},
-	"imageSignatures/{id}":            {http.MethodGet: (*handler).getSignature, http.MethodPut: (*handler).updateSignature, http.MethodDelete: (*handler).deleteSignature},
-	"images":                          {http.MethodGet: (*handler).listImages},
-	"images/{id}":                     {http.MethodGet: (*handler).getImage},
-	"images/actions/lookupImageByUri": {http.MethodPost: (*handler).lookupImage},
-	"repositories":                    {http.MethodGet: (*handler).listRepositories},
-	"repositories/{id}":               {http.MethodGet: (*handler).getRepository},
-	"configuration":                   {http.MethodGet: (*handler).getConfiguration},
+	"imageSignatures": {
+		http.MethodGet:  {"ListContainerImageSignatures", false, (*handler).listSignatures},
+		http.MethodPost: {"CreateContainerImageSignature", true, (*handler).createSignature},
+	},
+	"imageSignatures/{id}": {
+		http.MethodGet:    {"GetContainerImageSignature", false, (*handler).getSignature},
+		http.MethodPut:    {"UpdateContainerImageSignature", true, (*handler).updateSignature},
+		http.MethodDelete: {"DeleteContainerImageSignature", true, (*handler).deleteSignature},
+	},
+	"images":                          {http.MethodGet: {"ListContainerImages", false, (*handler).listImages}},
+	"images/{id}":                     {http.MethodGet: {"GetContainerImage", false, (*handler).getImage}},
+	"images/actions/lookupImageByUri": {http.MethodPost: {"LookupContainerImageByUri", false, (*handler).lookupImage}},
+	"repositories":                    {http.MethodGet: {"ListContainerRepositories", false, (*handler).listRepositories}},
+	"repositories/{id}":               {http.MethodGet: {"GetContainerRepository", false, (*handler).getRepository}},
+	"configuration":                   {http.MethodGet: {"GetContainerConfiguration", false, (*handler).getConfiguration}},
 }
 
 func route(method, path string) (operation, string, error) {
 	rest, ok := strings.CutPrefix(path, Prefix+"container/")
 	if !ok {
-		return nil, "", notFound()
+		return operation{}, "", notFound()
 	}
 	id, methods := "", routes[rest]
 	if methods == nil {
 		kind, unique, _ := strings.Cut(rest, "/")
 		if id = unique; id == "" || strings.Contains(id, "/") {
-			return nil, "", notFound()
+			return operation{}, "", notFound()
 		}
 		methods = routes[kind+"/{id}"]
 	}
 	if methods == nil {
-		return nil, "", notFound()
+		return operation{}, "", notFound()
 	}
-	if methods[method] == nil {
-		return nil, "", &fault{http.StatusMethodNotAllowed, "MethodNotAllowed", "The method is not one of this resource."}
+	do, ok := methods[method]
+	if !ok {
+		return do, "", &fault{http.StatusMethodNotAllowed, "MethodNotAllowed", "The method is not one of this resource."}
 	}
-	return methods[method], id, nil
+	return do, id, nil
 }
 
 var keyIDRE = regexp.MustCompile(`keyId="([^"/]+)/([^"/]+)/[^"/]+"`)

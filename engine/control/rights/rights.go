@@ -1,6 +1,7 @@
 // Package rights decides what a caller may do: which registry the name means that a
 // vendor's API calls it by, whether the caller sees it, what its role allows, how
-// often it may ask. It keeps the audit log of what callers changed.
+// often it may ask. It keeps the audit log of what callers changed, and sees to it that
+// who is refused leaves a trace.
 //
 // Who the caller is has been found out before, by package door.
 package rights
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
@@ -29,6 +31,8 @@ var (
 	ErrRole = errors.New("your role does not allow this")
 	// ErrRate is for a caller who asks too often. It may ask again later.
 	ErrRate = errors.New("too many requests")
+	// ErrOrigin is for a change that a page of another site has a browser ask for.
+	ErrOrigin = errors.New("a page of another site asks for this; browsers may change nothing for it here")
 )
 
 // An Instance is a registry by the name that a vendor's API has for it.
@@ -42,6 +46,11 @@ type Options struct {
 	// at once. Defaults 50 and 100.
 	PerSecond float64
 	Burst     int
+	// Answered is told of each answer: of which API, to which of its operations, or
+	// "other", and its code. Nil: nobody is.
+	Answered func(api, operation, code string)
+	// Clock is time.Now by default. It is called by many goroutines.
+	Clock func() time.Time
 }
 
 // Rights are those of all callers. Their methods may be called by many goroutines.
@@ -49,8 +58,15 @@ type Rights struct {
 	options   Options
 	instances atomic.Pointer[[]Instance]
 
-	mu      sync.Mutex
-	budgets map[string]*rate.Limiter // by caller; there are no more than credentials
+	mu       sync.Mutex
+	budgets  map[string]*budget // by caller; there are no more than credentials
+	warnings map[[2]string]*warning
+}
+
+// A budget is how much a caller may do.
+type budget struct {
+	requests *rate.Limiter
+	refusals *rate.Limiter // that are written down
 }
 
 // New returns rights that know no instance.
@@ -61,7 +77,10 @@ func New(o Options) *Rights {
 	if o.Burst <= 0 {
 		o.Burst = 100
 	}
-	r := &Rights{options: o, budgets: map[string]*rate.Limiter{}}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	r := &Rights{options: o, budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
 	r.instances.Store(&[]Instance{})
 	return r
 }
@@ -78,7 +97,7 @@ func (r *Rights) Replace(instances []Instance, registries []string) {
 	r.instances.Store(&all)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.budgets = map[string]*rate.Limiter{} // there is nobody any more of the callers before
+	r.budgets = map[string]*budget{} // there is nobody any more of the callers before
 }
 
 // Registry returns the name of the registry that an API calls id, or ErrUnknown.
@@ -125,17 +144,21 @@ func Allow(c door.Caller, role door.Role) error {
 // Admit counts a request of a caller. It returns ErrRate for one too many. It is for
 // [door.Config].
 func (r *Rights) Admit(c door.Caller, _ *http.Request) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	budget := r.budgets[c.Name]
-	if budget == nil {
-		budget = rate.NewLimiter(rate.Limit(r.options.PerSecond), r.options.Burst)
-		r.budgets[c.Name] = budget
-	}
-	if !budget.Allow() {
+	if !r.budget(c).requests.AllowN(r.options.Clock(), 1) {
 		return ErrRate
 	}
 	return nil
+}
+
+func (r *Rights) budget(c door.Caller) *budget {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.budgets[c.Name]
+	if b == nil {
+		b = &budget{rate.NewLimiter(rate.Limit(r.options.PerSecond), r.options.Burst), rate.NewLimiter(rate.Every(time.Minute), maxRefusals)}
+		r.budgets[c.Name] = b
+	}
+	return b
 }
 
 // A Change is what a caller wants changed, for the audit log.

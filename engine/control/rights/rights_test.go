@@ -24,7 +24,10 @@ func newRights(t *testing.T, o rights.Options) (*rights.Rights, *journal.Journal
 			t.Error(err)
 		}
 	})
-	o.Journal, o.Log = j, zap.NewNop()
+	o.Journal = j
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
 	return rights.New(o), j
 }
 

@@ -3,6 +3,7 @@ package swr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/policy/swr"
 )
 
@@ -143,7 +145,7 @@ func (a *API) createNamespace(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	if !c.caller.SeesNamespace(c.registry, name) {
-		return nil, forbidden("You may not use a namespace of this name.")
+		return nil, fmt.Errorf("%w: %w", forbidden("You may not use a namespace of this name."), rights.ErrUnknown)
 	}
 	all, err := a.occupied(ctx, c)
 	if err != nil {

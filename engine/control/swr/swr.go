@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -83,6 +84,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				panic(p)
 			}
 			a.Log.Error("panic", zap.String("request", c.id), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			a.answered(c, r, http.StatusInternalServerError, nil)
 			write(w, http.StatusInternalServerError, internal().body(c.id))
 		}
 	}()
@@ -92,10 +94,21 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if f.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) { // the caller left
 			a.Log.Error("request failed", zap.String("request", c.id), zap.String("caller", c.caller.Name), zap.Error(err))
 		}
+		a.answered(c, r, f.status, err)
 		write(w, f.status, f.body(c.id))
 		return
 	}
+	a.answered(c, r, c.operation.status, nil)
 	write(w, c.operation.status, answer)
+}
+
+// answered counts an answer, and leaves a trace of who is refused.
+func (a *API) answered(c *call, r *http.Request, status int, err error) {
+	said := rights.Answer{API: api, Code: strconv.Itoa(status), Caller: c.caller, Target: r.URL.EscapedPath(), RequestID: c.id, Err: err}
+	if c.operation != nil {
+		said.Operation, said.Changes = c.operation.name, c.operation.role > door.Viewer
+	}
+	a.Rights.Answered(r, said)
 }
 
 // serve does what is asked for, and returns the answer; nil is an empty one.

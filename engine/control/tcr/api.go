@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,7 +26,7 @@ import (
 
 const (
 	version = "2019-09-24"
-	// service is what requests are signed for.
+	// service is what requests are signed for, and this API's name in the audit log.
 	service = "tcr"
 	// bodyPatience bounds how long a body may take.
 	bodyPatience = 30 * time.Second
@@ -84,10 +85,18 @@ func actionOf(name string) (action, bool) {
 	return nil, false
 }
 
+// isAction reports whether there is an action of that name.
+func isAction(name string) bool {
+	_, known := actionOf(name)
+	return known
+}
+
 // A call is one request of a caller who has proven who it is.
 type call struct {
-	id, action string
-	caller     door.Caller
+	id     string
+	action string // empty if there is none of that name
+	target string // what is asked for, once it was read
+	caller door.Caller
 	// replayed: the signature was seen before. No change that it asks for is carried
 	// out. A read is answered: a client that changes something and looks at it with
 	// the same parameters, in the same second, sends the same signature twice.
@@ -104,6 +113,9 @@ func (c *call) done() answer { return answer{c.id} }
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{id: newRequestID()}
+	if name := r.Header.Get("X-TC-Action"); isAction(name) {
+		c.action = name
+	}
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -111,6 +123,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		default:
 			a.Log.Error("panic in an API call", zap.String("request", c.id), zap.String("action", c.action), zap.Any("panic", p), zap.Stack("stack"))
+			a.answered(c, r, errInternal.code, nil)
 			refuse(w, c.id, errInternal)
 		}
 	}()
@@ -118,10 +131,19 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
 	said, err := a.serve(w, r, c)
 	if err != nil {
-		refuse(w, c.id, a.told(c, err))
+		e := a.told(c, err)
+		a.answered(c, r, e.code, err)
+		refuse(w, c.id, e)
 		return
 	}
+	a.answered(c, r, "200", nil)
 	respond(w, said)
+}
+
+// answered counts an answer, and leaves a trace of who is refused.
+func (a *api) answered(c *call, r *http.Request, code string, err error) {
+	a.Rights.Answered(r, rights.Answer{API: service, Operation: c.action, Code: code, Caller: c.caller, Changes: !strings.HasPrefix(c.action, "Describe"),
+		Target: c.target, RequestID: c.id, Err: err})
 }
 
 func (a *api) serve(w http.ResponseWriter, r *http.Request, c *call) (any, error) {
@@ -181,7 +203,6 @@ func route(r *http.Request, c *call) (action, error) {
 	case !ok:
 		return nil, refusal("InvalidAction", "The action %.64q is not valid.", name)
 	default:
-		c.action = name
 		return do, nil
 	}
 }
@@ -193,23 +214,26 @@ func (a *api) instance(c *call, p *params, role door.Role) (rights.Instance, err
 	if p.err != nil {
 		return i, p.err
 	}
+	namespace, _ := p.left["NamespaceName"].(string) // which is not looked at yet
+	c.target = i.ID + "/" + namespace
 	var err error
 	if i.Registry, err = a.Rights.Registry(c.caller, i.ID); err != nil {
-		return i, notFound("registry")
+		return i, fmt.Errorf("%w: %w", notFound("registry"), err)
 	}
 	return i, a.allow(c, role)
 }
 
 func (a *api) allow(c *call, role door.Role) error {
 	if err := rights.Allow(c.caller, role); err != nil {
-		return refusal("AuthFailure.UnauthorizedOperation", "You are not authorized to perform tcr:%s, which needs the role %s.", c.action, role)
+		told := refusal("AuthFailure.UnauthorizedOperation", "You are not authorized to perform tcr:%s, which needs the role %s.", c.action, role)
+		return fmt.Errorf("%w: %w", told, err)
 	}
 	return nil
 }
 
 // change lets do change something, and answers.
 func (a *api) change(ctx context.Context, c *call, target string, do func(context.Context) error) (any, error) {
-	err := a.Rights.Change(ctx, rights.Change{Caller: c.caller, API: "tcr", Action: c.action, Target: target, RequestID: c.id}, do)
+	err := a.Rights.Change(ctx, rights.Change{Caller: c.caller, API: service, Action: c.action, Target: target, RequestID: c.id}, do)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ const (
 var (
 	errInternal = refusal("InternalError.ErrorTcrInternal", "An internal error has occurred. Try again, or tell the operator the RequestId.")
 	errRate     = refusal("RequestLimitExceeded", "The number of requests exceeds the frequency limit.")
-	errReplayed = refusal("AuthFailure.SignatureExpire", "This very request was received before, and what it asks for is not so now. Sign it again.")
+	errReplayed = fmt.Errorf("%w: %w", refusal("AuthFailure.SignatureExpire", "This very request was received before, and what it asks for is not so now. Sign it again."), door.ErrReplayed)
 )
 
 // notFound is for what is not there, or not for this caller: it cannot tell.
