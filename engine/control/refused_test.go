@@ -1,0 +1,183 @@
+package control_test
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/oracle/oci-go-sdk/v65/artifacts"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealwright/sealwright/engine/control"
+	"github.com/sealwright/sealwright/engine/control/api"
+	"github.com/sealwright/sealwright/engine/control/apig"
+	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/oci"
+	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/control/swr"
+	"github.com/sealwright/sealwright/engine/control/tcr"
+	"github.com/sealwright/sealwright/engine/journal"
+)
+
+// A gallery is all APIs behind one address.
+type gallery struct {
+	*controltest.House
+	controltest.Vendors
+	logs   *observer.ObservedLogs
+	oracle controltest.OracleKey // of a viewer
+}
+
+func newGallery(t *testing.T) *gallery {
+	t.Helper()
+	core, logs := observer.New(zap.InfoLevel)
+	g := &gallery{logs: logs, oracle: controltest.NewOracleKey(t)}
+	block, _ := pem.Decode(g.oracle.PublicPEM)
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := control.NewMetrics()
+	g.House = controltest.New(t, controltest.Options{Rights: rights.Options{Log: zap.New(core), Answered: m.Answered},
+		Credentials: []door.Credential{{Name: "oci viewer", Role: door.Viewer, OCIKeyID: g.oracle.ID, OCIPublicKey: public.(*rsa.PublicKey)}}})
+	seal, err := apig.NewSeal(make([]byte, apig.SealSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := zap.NewNop()
+	health := control.NewHealth(control.HealthOptions{Dependencies: g.Engine.Dependencies, Log: log})
+	own := api.New(api.Options{Engine: g.Engine, Journal: g.Journal, Rights: g.Rights, Door: g.Door, Log: log, Health: health})
+	t.Cleanup(own.Drain)
+	g.URL = g.Serve(t, control.Network(control.NetworkOptions{Events: http.NotFoundHandler(), Health: health, Engine: g.Engine, Door: g.Door, Rights: g.Rights,
+		Collectors: []prometheus.Collector{m}, APIs: control.APIs{
+			Own:  own,
+			SWR:  swr.New(swr.Options{Engine: g.Engine, Journal: g.Journal, Door: g.Door, Rights: g.Rights, Log: log}),
+			TCR:  tcr.New(tcr.Options{Engine: g.Engine, Door: g.Door, Rights: g.Rights, Log: log}),
+			OCI:  oci.New(oci.Options{Engine: g.Engine, Journal: g.Journal, Door: g.Door, Rights: g.Rights, Log: log}),
+			APIG: apig.New(apig.Options{Journal: g.Journal, Door: g.Door, Rights: g.Rights, Log: log, Seal: seal, APIs: func(string) []apig.API { return nil }}),
+		}}))
+	return g
+}
+
+// ask sends a request, signed by an access key unless that is empty, n times, and
+// returns the last answer.
+func (g *gallery) ask(t *testing.T, n int, method, path, accessKey, secret string, header http.Header) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, g.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = header.Clone()
+	if accessKey != "" {
+		if err := door.SignSDKHMAC(req, nil, door.SDKKey{AccessKey: accessKey, Secret: []byte(secret)}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range n {
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, body = resp.StatusCode, string(raw)
+	}
+	return status, body
+}
+
+// TestRefusedCallers: whatever the API, who is refused is counted and logged; and what
+// it wanted to change is in the audit log.
+func TestRefusedCallers(t *testing.T) {
+	g := newGallery(t)
+	const admin, viewer, stranger = controltest.AdminKey, controltest.ViewerKey, controltest.StrangerKey
+	instance := "/v2/p/instances/" + controltest.Instance
+	one := instance + "/namespaces/team/signature/policies/1"
+	signs := "/v2/p/apigw/instances/" + controltest.Registry + "/signs"
+	token := func(t string) http.Header { return http.Header{"X-Auth-Token": {t}} }
+	g.ask(t, 1, http.MethodGet, instance+"/signature/policies", viewer, "wrong", nil)
+	g.ask(t, 1, http.MethodDelete, one, viewer, controltest.ViewerSecret, nil)
+	g.ask(t, 1, http.MethodDelete, one, stranger, controltest.StrangerSecret, nil)
+	g.ask(t, 2, http.MethodDelete, one, admin, controltest.AdminSecret, nil)
+	g.ask(t, 1, http.MethodGet, "/v2/p/instances/x/no-such-thing", "", "", nil)
+	g.ask(t, 1, http.MethodGet, signs, "", "", token("wrong"))
+	g.ask(t, 1, http.MethodPost, signs, viewer, controltest.ViewerSecret, nil)
+	g.ask(t, 1, http.MethodGet, "/api/v1/policies", "", "", token("wrong"))
+	g.ask(t, 1, http.MethodDelete, "/api/v1/policies/1", "", "", token(controltest.ViewerToken))
+	g.ask(t, 1, http.MethodPost, "/api/v1/policies/secret/fire", "", "", token(controltest.StrangerToken))
+	g.ask(t, 1, http.MethodGet, "/metrics", "", "", token("wrong"))
+	for _, c := range [][2]string{{viewer, "wrong"}, {viewer, controltest.ViewerSecret}, {stranger, controltest.StrangerSecret}} {
+		if err := g.TCR(c[0], c[1]).Call("DeleteSignaturePolicy", map[string]any{"RegistryId": controltest.Instance, "NamespaceName": "team"}, nil); err == nil {
+			t.Errorf("%s was not refused", c[0])
+		}
+	}
+	id := "ocid1.containerimagesignature.oc1..x"
+	for _, key := range []controltest.OracleKey{g.oracle, controltest.NewOracleKey(t)} {
+		if _, err := g.Oracle(t, key).DeleteContainerImageSignature(t.Context(), artifacts.DeleteContainerImageSignatureRequest{ImageSignatureId: &id}); err == nil {
+			t.Errorf("%s was not refused", key.ID)
+		}
+	}
+	var said []string
+	for _, l := range g.logs.FilterMessage("caller refused").All() {
+		f := l.ContextMap()
+		said = append(said, fmt.Sprint(f["api"], " ", f["operation"], " ", f["reason"], " ", f["caller"]))
+		if f["from"] == "" || f["request"] == "" && f["api"] != "metrics" {
+			t.Errorf("%v", f)
+		}
+	}
+	if d := cmp.Diff([]string{
+		"swr ListInstanceSignPolicies wrong_signature <nil>", "swr DeleteInstanceSignPolicy role viewer", "swr DeleteInstanceSignPolicy not_found stranger",
+		"swr DeleteInstanceSignPolicy replayed admin", "apig ListSignatureKeysV2 unknown_credential <nil>", "apig CreateSignatureKeyV2 role viewer",
+		"api list-policies unknown_credential <nil>", "api delete-policy role viewer", "api fire-policy not_found stranger", "metrics metrics unknown_credential <nil>",
+		"tcr DeleteSignaturePolicy wrong_signature <nil>", "tcr DeleteSignaturePolicy role viewer", "tcr DeleteSignaturePolicy not_found stranger",
+		"oci DeleteContainerImageSignature role oci viewer", "oci DeleteContainerImageSignature unknown_credential <nil>",
+	}, said); d != "" {
+		t.Error(d)
+	}
+	g.wantRefusals(t, one, signs)
+	_, text := g.ask(t, 1, http.MethodGet, "/metrics", "", "", token(controltest.AdminToken))
+	for _, line := range []string{
+		`{api="swr",code="401",operation="ListInstanceSignPolicies"} 1`, `{api="swr",code="403",operation="DeleteInstanceSignPolicy"} 1`, `{api="swr",code="404",operation="other"} 1`,
+		`{api="apig",code="403",operation="CreateSignatureKeyV2"} 1`, `{api="api",code="401",operation="list-policies"} 1`,
+		`{api="tcr",code="AuthFailure.SignatureFailure",operation="DeleteSignaturePolicy"} 1`, `{api="oci",code="401",operation="DeleteContainerImageSignature"} 1`,
+		`{api="metrics",code="401",operation="metrics"} 1`,
+	} {
+		if !strings.Contains(text, "sealwright_api_requests_total"+line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
+}
+
+// wantRefusals fails the test unless these are the refusals in the audit log.
+func (g *gallery) wantRefusals(t *testing.T, one, signs string) {
+	t.Helper()
+	entries, err := g.Journal.AuditEntries(t.Context(), journal.AuditFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, e := range slices.Backward(entries) {
+		if refused, ok := strings.CutPrefix(e.Outcome, "refused: "); ok {
+			list = append(list, e.Caller+" "+e.API+" "+e.Target+" "+refused)
+		}
+	}
+	if d := cmp.Diff([]string{"viewer swr " + one + " role", "stranger swr " + one + " not_found", "viewer apig " + signs + " role",
+		"viewer api /api/v1/policies/1 role", "stranger api /api/v1/policies/secret/fire not_found",
+		"viewer tcr " + controltest.Instance + "/team role", "stranger tcr " + controltest.Instance + "/team not_found",
+		"oci viewer oci /20160918/container/imageSignatures/ocid1.containerimagesignature.oc1..x role"}, list); d != "" {
+		t.Error(d)
+	}
+}
