@@ -47,7 +47,7 @@ type Problem struct {
 	Title     string  `json:"title" doc:"the status in words"`
 	Status    int     `json:"status" doc:"the HTTP status"`
 	Detail    string  `json:"detail" doc:"what is wrong"`
-	RequestID string  `json:"request_id" doc:"the same as X-Request-Id, in logs and in the audit log"`
+	RequestID string  `json:"request_id" doc:"the same as X-Request-Id"`
 	Errors    []Fault `json:"errors,omitempty" nullable:"false" doc:"each thing that is wrong"`
 
 	headers map[string]string

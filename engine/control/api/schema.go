@@ -15,7 +15,7 @@ import (
 
 const about = "Policies say what must be signed; executions, tasks, subtasks and records, what became of it.\n\n" +
 	"What a caller may not see does not exist for it: 404. Errors are RFC 9457 problems. Every answer has an X-Request-Id, " +
-	"which logs and the audit log have too. See docs/apis/api.md."
+	"which the log and the audit log have of changes. See docs/apis/api.md."
 
 var policyType = reflect.TypeFor[policy.Policy]()
 
