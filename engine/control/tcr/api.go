@@ -157,7 +157,7 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, c *call) (any, error
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadPatience))
 		return nil, err
 	}
-	do, err := route(r, c)
+	do, err := route(r)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (a *api) enter(r *http.Request, c *call) ([]byte, error) {
 }
 
 // route returns the action of a request whose sender is known.
-func route(r *http.Request, c *call) (action, error) {
+func route(r *http.Request) (action, error) {
 	if r.Method != http.MethodPost {
 		return nil, refusal("UnsupportedProtocol", "GET is not supported, use POST with a JSON body.")
 	}

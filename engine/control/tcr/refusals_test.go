@@ -46,8 +46,14 @@ func TestRoles(t *testing.T) {
 	e.operator().refused("DeleteSignaturePolicy", inLibrary(), denied)
 	// A role is not told to who cannot see the registry.
 	e.viewer().refused("CreateSignaturePolicy", library().with(params{"RegistryId": "tcr-none"}), notFound, "registry")
-	if entries, err := e.Journal.AuditEntries(t.Context(), journal.AuditFilter{}); err != nil || len(entries) != 0 {
+	entries, err := e.Journal.AuditEntries(t.Context(), journal.AuditFilter{})
+	if err != nil || len(entries) != 5 {
 		t.Errorf("audited %+v, %v", entries, err)
+	}
+	for _, entry := range entries {
+		if entry.Outcome != "refused: role" {
+			t.Errorf("audited %+v", entry)
+		}
 	}
 	for _, action := range []string{"DescribeNamespaces", "DescribeImages", "DescribeInstances"} {
 		e.viewer().call(action, allCalls()[action], nil)
