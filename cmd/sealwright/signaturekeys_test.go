@@ -144,7 +144,7 @@ func TestSignatureKeysOfADaemon(t *testing.T) {
 	}
 	refused("", "a signature key is bound") // the secret of the events alone
 	r.has(provingKey, "another-secret-0123456789")
-	refused("another-secret-0123456789", "Verify authroization failed.")
+	refused("another-secret-0123456789", "Verify authroization failed.") //nolint:misspell // as they spell it
 	r.has(hookKey, hookSecret)
 	refused(hookSecret, "Signing key not found.")
 	if n := h.registry.Signatures(t, "app", digest); n != 0 {
