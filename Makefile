@@ -28,7 +28,7 @@ demo: build ## Do the whole job on embedded defaults, in seconds
 .PHONY: test
 test: ## Run all tests, with the race detector (needs PostgreSQL, OpenSSL, SoftHSM, Node.js: installs them)
 	.ci/tools.sh postgres openssl curl softhsm node-tcr >/dev/null
-	go test -race -timeout 30m ./...
+	go test -race -timeout 60m ./...
 	go test -tags latency -count=1 -v -run '^TestPushLatency$$' ./cmd/sealwright
 
 .PHONY: check

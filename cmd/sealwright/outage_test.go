@@ -154,6 +154,10 @@ func TestRegistryOutage(t *testing.T) {
 	a.registry.Intercept(func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	})
+	registrytest.Eventually(t, patience, "the listing of before is too old to be used", func() bool {
+		_, err := a.SWR(t, vendorKey, vendorSecret).ListInstanceNamespaces(&model.ListInstanceNamespacesRequest{InstanceId: swrInstance})
+		return err != nil
+	})
 	wantAnswers(t, "while the registry is down", calls, map[string]string{"swr": "500 SVCSTG.SWR.5000001", "oci": "503 ServiceUnavailable",
 		"tcr": "InternalError.ErrorTcrInternal", "own": told(errUnseen)})
 	if after := a.whatIsThere(t); fmt.Sprint(after) != fmt.Sprint(before) {
