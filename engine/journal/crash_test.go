@@ -23,7 +23,9 @@ const (
 	// crashTasks is how many tasks there are; crashWorkers of them run when
 	// the child is killed.
 	crashTasks, crashWorkers = 12, 5
-	patience                 = 50 * time.Second
+	// A job that fails three times, as on a machine that is busy with other things, is
+	// tried again after 1, 16 and 81 seconds.
+	patience = 3 * time.Minute
 )
 
 // crashJobs lets jobs of a killed process be taken over soon.
