@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sealwright/sealwright/engine/peer"
 	"github.com/sealwright/sealwright/kms/pkcs11api"
 )
 
@@ -56,7 +57,7 @@ type peerKey struct{}
 
 // withPeer notes who is at the other end: only here is the connection at hand.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	uid, err := peerUID(c)
+	uid, err := peer.UID(c)
 	if err != nil {
 		return ctx // nobody: refused
 	}

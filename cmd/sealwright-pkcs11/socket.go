@@ -82,28 +82,5 @@ func removeSocket(path string) error {
 	return nil
 }
 
-// peerUID asks the kernel who is at the other end of a connection.
-func peerUID(c net.Conn) (int, error) {
-	uc, ok := c.(*net.UnixConn)
-	if !ok {
-		return 0, fmt.Errorf("a connection of %s has no user", c.LocalAddr().Network())
-	}
-	raw, err := uc.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if credErr != nil {
-		return 0, credErr
-	}
-	return int(cred.Uid), nil
-}
-
 // mayUse reports whether a process of user uid may use a helper of user own.
 func mayUse(uid, own int) bool { return uid == own || uid == 0 }

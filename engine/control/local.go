@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/peer"
 )
 
 // localCaller begins the name of who opens the control socket.
@@ -17,7 +18,7 @@ type peerKey struct{}
 
 // withPeer keeps with the requests of a connection which user of the system sends them.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	uid, err := peerUID(c)
+	uid, err := peer.UID(c)
 	if err != nil {
 		return ctx // the socket lets in the right ones, whoever of them it is
 	}

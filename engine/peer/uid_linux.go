@@ -1,4 +1,6 @@
-package control
+// Package peer tells who is at the other end of a Unix socket. It imports nothing of
+// ours.
+package peer
 
 import (
 	"fmt"
@@ -7,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerUID asks the kernel who is at the other end of a connection.
-func peerUID(c net.Conn) (int, error) {
+// UID asks the kernel which user is at the other end of a connection.
+func UID(c net.Conn) (int, error) {
 	uc, ok := c.(*net.UnixConn)
 	if !ok {
 		return 0, fmt.Errorf("a connection of %s has no user", c.LocalAddr().Network())
