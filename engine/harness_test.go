@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
@@ -100,7 +101,7 @@ func open(t testing.TB, s *registrytest.Server, change func(*registry.Config)) r
 func build(t *testing.T, server *registrytest.Server, policies []policy.Policy, change func(*engine.Options)) *house {
 	t.Helper()
 	h := &house{t: t, server: server, key: newKey(t)}
-	h.start(t.TempDir(), open(t, server, nil), policies, change)
+	h.start(journaltest.SQLiteJournal(t), open(t, server, nil), policies, change)
 	return h
 }
 
@@ -258,7 +259,7 @@ func newSetup(t *testing.T, s *registrytest.Server, policies ...policy.Policy) *
 func twoKeys(t *testing.T, s *registrytest.Server, a, b policy.Policy, places map[string]*engine.Place, digests []v1.Hash) {
 	t.Helper()
 	a.Name, b.Name, b.Key = "a", "b", "other"
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	j, err := journal.Open(t.Context(), journal.Options{State: journaltest.SQLiteJournal(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -29,7 +30,7 @@ func withKey(t *testing.T, s *registrytest.Server, key engine.Key, policies ...p
 
 func withKeys(t *testing.T, s *registrytest.Server, keys map[string]engine.Key, policies ...policy.Policy) *house {
 	t.Helper()
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	j, err := journal.Open(t.Context(), journal.Options{State: journaltest.SQLiteJournal(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
 	"github.com/sealwright/sealwright/registry"
@@ -299,7 +300,7 @@ func TestCampaignsForget(t *testing.T) {
 	s := registrytest.Memory(t)
 	digests := pushSome(t, s, 1)
 	h := &house{t: t, server: s, key: newKey(t)}
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	j, err := journal.Open(t.Context(), journal.Options{State: journaltest.SQLiteJournal(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

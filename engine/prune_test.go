@@ -20,6 +20,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -404,7 +405,7 @@ func TestPruneLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := newKey(t)
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	j, err := journal.Open(t.Context(), journal.Options{State: journaltest.SQLiteJournal(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -80,7 +81,7 @@ func TestWorkMetrics(t *testing.T) {
 // TestMetricsOfABrokenJournal: when the journal cannot be read, that is told, and
 // everything that others know of.
 func TestMetricsOfABrokenJournal(t *testing.T) {
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	j, err := journal.Open(t.Context(), journal.Options{State: journaltest.SQLiteJournal(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,19 @@ func (j *Journal) Exec(ctx context.Context, sql string, args ...any) error {
 	})
 }
 
+// Hang locks the head of the chain in a transaction that then stands still until hung
+// is closed, as that of a process that was paused. It closes locked in between.
+func (j *Journal) Hang(ctx context.Context, locked chan<- struct{}, hung <-chan struct{}) error {
+	return j.store.update(ctx, func(q querier) error {
+		if _, err := q.exec(ctx, `UPDATE chain_head SET seq = seq`); err != nil {
+			return err
+		}
+		close(locked)
+		<-hung
+		return nil
+	})
+}
+
 // Sweep does now what is done every minute.
 func (j *Journal) Sweep(ctx context.Context) error { return j.sweep(ctx) }
 

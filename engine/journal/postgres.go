@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,7 +38,7 @@ func openPostgres(ctx context.Context, url string, readOnly bool) (*postgresStor
 	if readOnly {
 		params["default_transaction_read_only"] = "on"
 	}
-	cfg.AfterConnect = ensureDurable
+	cfg.AfterConnect = configureSession
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -48,11 +50,22 @@ func openPostgres(ctx context.Context, url string, readOnly bool) (*postgresStor
 	return &postgresStore{pool: pool, readOnly: readOnly}, nil
 }
 
-// ensureDurable keeps the promise of "flushed before the key is used" on
-// servers whose default is not to wait for the disk.
-func ensureDurable(ctx context.Context, c *pgx.Conn) error {
+// idleInTransaction is for how long the server lets a transaction of ours stand still.
+// None waits for anything but the server, so a process whose transaction does is paused
+// or cut off, and the rows that it locked, the head of the chain among them, would keep
+// all other replicas from signing until it comes back.
+const idleInTransaction = 10 * time.Second
+
+// configureSession keeps the promise of "flushed before the key is used" on servers
+// whose default is not to wait for the disk, and bounds for how long a process that
+// is paused holds up the others, unless the server or the URL says another bound.
+func configureSession(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false)
 		WHERE current_setting('synchronous_commit') = 'off'`)
+	if err == nil {
+		_, err = c.Exec(ctx, `SELECT set_config('idle_in_transaction_session_timeout', $1, false)
+			WHERE current_setting('idle_in_transaction_session_timeout') = '0'`, strconv.FormatInt(idleInTransaction.Milliseconds(), 10))
+	}
 	return err
 }
 

@@ -177,17 +177,13 @@ func (r *Runner) next(n int, err error) time.Duration {
 // step delivers the next batch and returns how many entries of it were taken.
 func (r *Runner) step(ctx context.Context) (int, error) {
 	n, err := r.deliver(ctx)
-	if ctx.Err() != nil {
-		return n, err // not the sink's fault
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if errors.Is(err, journal.ErrClaimed) { // another replica's to tell how it stands
-		r.counts.LastError, r.counts.LastFailure = "", time.Time{}
-		return n, err
-	}
 	r.counts.Delivered += int64(n)
 	switch {
+	case ctx.Err() != nil: // not the sink's fault
+	case errors.Is(err, journal.ErrClaimed): // another replica's to tell how it stands
+		r.counts.LastError, r.counts.LastFailure = "", time.Time{}
 	case err == nil && r.counts.LastError != "":
 		r.opts.Log.Info("records are delivered again", zap.Int64("entry", r.cursor))
 		r.counts.LastError, r.counts.LastFailure = "", time.Time{}

@@ -249,3 +249,31 @@ func TestRunnerStop(t *testing.T) {
 		t.Errorf("taken: %v", k.taken)
 	}
 }
+
+// A lastTaker takes its first entries while it is being stopped.
+type lastTaker struct{ delivering chan struct{} }
+
+func (k lastTaker) Deliver(ctx context.Context, es []journal.Entry) (int, error) {
+	close(k.delivering)
+	<-ctx.Done()
+	return len(es), nil
+}
+
+func (lastTaker) Close() error { return nil }
+
+// TestRunnerCut: what was taken is counted and not delivered again, also if the runner
+// was told meanwhile to stop at once, as by a reload.
+func TestRunnerCut(t *testing.T) {
+	t.Parallel()
+	p, k := newPress(t), lastTaker{make(chan struct{})}
+	p.sign(3)
+	r := p.start(k)
+	<-k.delivering
+	stopNow(r)
+	if c := r.Counts(); c.Delivered != 3 || c.Failures != 0 || c.LastError != "" {
+		t.Errorf("%+v", c)
+	}
+	if u, err := r.Undelivered(t.Context()); err != nil || u.Entries != 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+}

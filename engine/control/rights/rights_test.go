@@ -11,11 +11,12 @@ import (
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/journal/journaltest"
 )
 
 func newRights(t *testing.T, o rights.Options) (*rights.Rights, *journal.Journal) {
 	t.Helper()
-	j, err := journal.Open(t.Context(), journal.Options{State: t.TempDir()})
+	j, err := journal.Open(t.Context(), journal.Options{State: journaltest.SQLiteJournal(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
