@@ -13,10 +13,12 @@ import (
 // slotPatience is how long a request waits for a slot.
 const slotPatience = 20 * time.Second
 
-// newSlots returns the slots of requests that are worked on at once: half of the
-// processors. All others sleep. Go has no priorities: if requests kept all processors
-// busy, each step of the engine's would wait behind them.
-func newSlots() chan struct{} { return make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)) }
+// newSlots returns the slots of requests that are worked on at once: two for each
+// processor. All others sleep. Go has no priorities: each step of the engine's waits
+// behind the requests that are ready to go on. With fewer slots a processor does
+// nothing for requests whenever the one that has its slot is not on it, and then
+// readers wait in line although there is time for them.
+func newSlots() chan struct{} { return make(chan struct{}, 2*runtime.GOMAXPROCS(0)) }
 
 // A place is a slot that a request has, or has not yet.
 type place struct {
