@@ -186,6 +186,9 @@ func TestDaemonFiresAll(t *testing.T) {
 	if _, said := h.run(exitUsage, "trigger", "c"); !strings.Contains(said, `"c" is disabled`) {
 		t.Errorf("trigger said %q", said)
 	}
+	if c := d.log.await(t, "change", 2); c["api"] != "signal" || c["action"] != "SIGUSR1" || c["caller"] != "local" || c["target"] != "test/b" || c["outcome"] != "done" {
+		t.Errorf("the audit log says %v", c)
+	}
 	d.stop()
 	for _, x := range h.executions() {
 		if x.Policy == "c" || x.Trigger != policy.Manual {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -211,13 +212,19 @@ func (d *service) drain(sig <-chan os.Signal) (context.Context, context.CancelFu
 	return ctx, cancel
 }
 
-// fireAll fires every enabled policy.
+// fireAll fires every enabled policy, for whoever sent SIGUSR1: a signal does not tell.
 func (d *service) fireAll(ctx context.Context) {
+	sender, request := door.Caller{Name: "local", Role: door.Admin}, rand.Text()
 	for _, p := range d.engine.Policies() {
 		if !p.IsEnabled() {
 			continue
 		}
-		if _, err := d.engine.Fire(ctx, p.Name); err != nil {
+		err := d.rights.Change(ctx, rights.Change{Caller: sender, API: "signal", Action: "SIGUSR1", Target: p.Registry + "/" + p.Name, RequestID: request},
+			func(ctx context.Context) error {
+				_, err := d.engine.FireFor(ctx, request, p.Name)
+				return err
+			})
+		if err != nil {
 			d.log.Error("policy not fired", zap.String("policy", p.Name), zap.Error(err))
 		}
 	}

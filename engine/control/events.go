@@ -133,7 +133,7 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 	}
 	h.o.Metrics.delivered(name, deliveryAccepted)
 	h.o.Metrics.pushed(name, receipt, delivery)
-	h.o.Log.Debug("events received", zap.String("registry", name), zap.Int("new", said.New), zap.Int("known", said.Known),
+	h.o.Log.Debug("events received", zap.String("request", requestIDOf(w)), zap.String("registry", name), zap.Int("new", said.New), zap.Int("known", said.Known),
 		zap.Int("uncovered", said.Uncovered), zap.Int("ignored", said.Ignored))
 	respond(w, http.StatusAccepted, said)
 }
@@ -230,7 +230,7 @@ func (h *eventHandler) refuseUnread(w http.ResponseWriter, r *http.Request, regi
 func (h *eventHandler) refuse(w http.ResponseWriter, r *http.Request, registry, sort string, err error) {
 	h.o.Metrics.delivered(registry, sort)
 	if h.isToBeSaid(registry + "\n" + sort) {
-		h.o.Log.Warn("events refused", zap.String("registry", registry), zap.String("result", sort),
+		h.o.Log.Warn("events refused", zap.String("request", requestIDOf(w)), zap.String("registry", registry), zap.String("result", sort),
 			zap.String("from", r.RemoteAddr), zap.Error(err))
 	}
 	said := problem{err.Error()}

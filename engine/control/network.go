@@ -73,12 +73,13 @@ func Network(o NetworkOptions) http.Handler {
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.ready)
 	mux.Handle("GET /metrics", o.guarded(metrics(o.Engine, o.Collectors, o.Log)))
+	other := identified(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if api := o.APIs.find(r.URL.EscapedPath()); api != nil {
 			api.ServeHTTP(w, r)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		other.ServeHTTP(w, r)
 	})
 }
 
@@ -93,7 +94,7 @@ func (o NetworkOptions) guarded(inner http.Handler) http.Handler {
 		case caller.Role < door.Viewer, !caller.SeesAll():
 			status, err = http.StatusForbidden, rights.ErrRole
 		}
-		o.Rights.Answered(r, rights.Answer{API: "metrics", Operation: "metrics", Code: strconv.Itoa(status), Caller: caller, Err: err})
+		o.Rights.Answered(r, rights.Answer{API: "metrics", Operation: "metrics", Code: strconv.Itoa(status), Caller: caller, RequestID: requestIDOf(w), Err: err})
 		switch status {
 		case http.StatusUnauthorized:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sealwright"`)

@@ -36,5 +36,8 @@ func TestPathsOfAPIs(t *testing.T) {
 		if got := w.Body.String(); got != want+" "+path {
 			t.Errorf("%s went to %q, want %s", path, got, want)
 		}
+		if id := w.Header().Get("X-Request-Id"); (id != "") != (want == "events") { // APIs have their own
+			t.Errorf("%s has the request id %q", path, id)
+		}
 	}
 }

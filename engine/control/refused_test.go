@@ -134,7 +134,7 @@ func TestRefusedCallers(t *testing.T) {
 	for _, l := range g.logs.FilterMessage("caller refused").All() {
 		f := l.ContextMap()
 		said = append(said, fmt.Sprint(f["api"], " ", f["operation"], " ", f["reason"], " ", f["caller"]))
-		if f["from"] == "" || f["request"] == "" && f["api"] != "metrics" {
+		if f["from"] == "" || f["request"] == "" {
 			t.Errorf("%v", f)
 		}
 	}

@@ -6,7 +6,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,7 +80,7 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 		mux.Handle("/api/", o.API)
 	}
 	s := &Server{listener: l, done: make(chan struct{})}
-	s.http = &http.Server{Handler: s.all.count(mux), ConnContext: withPeer, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
+	s.http = &http.Server{Handler: s.all.count(identified(mux)), ConnContext: withPeer, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -134,8 +133,7 @@ type handler struct {
 
 // fire fires a policy, or a campaign, by the name of what is to be fired.
 func (h *handler) fire(w http.ResponseWriter, r *http.Request) {
-	name, request := r.PathValue("name"), rand.Text()
-	w.Header().Set("X-Request-Id", request)
+	name, request := r.PathValue("name"), requestIDOf(w)
 	var x journal.Execution
 	err := h.rights.Change(r.Context(), rights.Change{Caller: Local(r), API: "socket", Action: "trigger", Target: h.target(name), RequestID: request},
 		func(ctx context.Context) (err error) {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -141,6 +142,7 @@ func (s *visits) serve(inner http.Handler) http.Handler {
 		}
 		if !ok {
 			w.Header().Set("Retry-After", "1")
+			w.Header().Set(requestIDHeader, rand.Text())
 			say(w, http.StatusServiceUnavailable, "too many requests at once")
 			return
 		}
