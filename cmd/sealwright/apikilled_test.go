@@ -16,6 +16,7 @@ import (
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
 	"github.com/oracle/oci-go-sdk/v65/common"
 
+	"github.com/sealwright/sealwright/engine/control"
 	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/policy"
@@ -47,18 +48,20 @@ type killed struct {
 	fired map[string]int64  // executions that were answered
 }
 
-// newKilled pushes what is signed, and adds two sinks for each round to bind keys to.
+// newKilled pushes what is signed, and adds two sinks for each round to bind keys to and
+// the policies that are fired by the control socket.
 func newKilled(t *testing.T, a *apiHouse) *killed {
 	k := &killed{apiHouse: a, swr: a.SWR(t, vendorKey, vendorSecret), apig: a.APIG(t, vendorKey, vendorSecret), tcr: a.TCR(vendorKey, vendorSecret),
 		oracle: a.Oracle(t, a.oracle), tags: map[string]v1.Hash{}, ids: map[string]string{}, fired: map[string]int64{}}
 	never := common.NoRetryPolicy()
 	k.oracle.Configuration.RetryPolicy, k.oracle.Configuration.CircuitBreaker = &never, nil
 	a.registry.Push(t, "library/app:v1", registrytest.Image(t))
-	var sinks strings.Builder
+	var sinks, policies strings.Builder
 	for round := range killRounds {
 		for n := range most {
 			tag := fmt.Sprintf("tcrsign_%d_%d", round, n)
 			k.tags[tag] = a.registry.Push(t, signedNamespace+"/app:"+tag, registrytest.Image(t))
+			fmt.Fprintf(&policies, "\n  - {name: socketfire_%d_%d, registry: test, namespace: library, key: release, trigger: {type: manual}, scope: [{repositories: \"**\", tags: \"**\"}]}", round, n)
 		}
 		for n := range most / 3 {
 			a.registry.Push(t, fmt.Sprintf("tcr_%d_%d/app:v1", round, n), registrytest.Image(t))
@@ -68,6 +71,7 @@ func newKilled(t *testing.T, a *apiHouse) *killed {
 		}
 	}
 	a.replace("sinks: [", "sinks: ["+sinks.String())
+	a.replace("policies:", "policies:"+policies.String())
 	return k
 }
 
@@ -114,7 +118,8 @@ func (k *killed) was(object string, execution int64) {
 	k.fired[object] = execution
 }
 
-// changers change everything that the APIs change, with the vendors' SDKs.
+// changers change everything that the APIs and the control socket change, with the
+// vendors' SDKs and our own client.
 func (k *killed) changers(t *testing.T) []*changer {
 	tcrAs := func(name string) step {
 		return step{func(ns string) error { return k.tcrPolicy(ns, name) }, name}
@@ -122,6 +127,7 @@ func (k *killed) changers(t *testing.T) []*changer {
 	k.list = []*changer{
 		{name: "swr", api: "swr", steps: []step{{k.swrCreate, "enabled"}, {k.swrUpdate, "disabled"}, {k.swrDelete, gone}}},
 		{name: "swrfire", api: "swr", steps: []step{{k.swrCreate, "enabled"}, {k.swrFire, "enabled"}}},
+		{name: "swrspace", api: "swr", steps: []step{{k.swrCreateNamespace, gone}, {k.swrDeleteNamespace, gone}}},
 		{name: "tcr", api: "tcr", steps: []step{tcrAs("first name"), tcrAs("second name"), {k.tcrDelete, gone}}},
 		{name: "tcrsign", api: "tcr", steps: []step{{k.tcrSign, "signed"}}},
 		{name: "oci", api: "oci", steps: []step{{func(object string) error { _, err := k.upload(t, k.oracle, k.image, object); return err }, "1"}}},
@@ -131,9 +137,11 @@ func (k *killed) changers(t *testing.T) []*changer {
 		{name: "own", api: "api", steps: []step{{k.ownPut(http.MethodPost, "/policies", "a"), "a enabled"}, {k.ownPut(http.MethodPut, "/policies/", "b"), "b enabled"},
 			{k.ownAsk(http.MethodPost, "/disable"), "b disabled"}, {k.ownAsk(http.MethodPost, "/enable"), "b enabled"}, {k.ownAsk(http.MethodDelete, ""), gone}}},
 		{name: "ownfire", api: "api", steps: []step{{k.ownPut(http.MethodPost, "/policies", "library"), "library enabled"}, {k.ownAsk(http.MethodPost, "/fire"), "library enabled"}}},
+		{name: "socketfire", api: "socket", steps: []step{{k.socketFire(t), "fired"}}},
 	}
 	for _, c := range k.list {
 		c.is, c.may = map[string]string{}, map[string]string{}
+		c.answered, c.cut = make([]int, len(c.steps)), make([]int, len(c.steps))
 	}
 	return k.list
 }
@@ -170,6 +178,18 @@ func (k *killed) swrFire(object string) error {
 	if err == nil {
 		k.was(object, int64(*fired.Id))
 	}
+	return err
+}
+
+// swrCreateNamespace makes nothing that lasts: a namespace is there once something is in it.
+func (k *killed) swrCreateNamespace(object string) error {
+	_, err := k.swr.CreateInstanceNamespace(&model.CreateInstanceNamespaceRequest{InstanceId: swrInstance,
+		Body: &model.CreateInstanceNamespaceRequestBody{NamespaceName: object, Metadata: &model.NamespaceMetadata{Public: model.GetNamespaceMetadataPublicEnum().FALSE}}})
+	return err
+}
+
+func (k *killed) swrDeleteNamespace(object string) error {
+	_, err := k.swr.DeleteInstanceNamespace(&model.DeleteInstanceNamespaceRequest{InstanceId: swrInstance, NamespaceName: object})
 	return err
 }
 
@@ -287,6 +307,18 @@ func (k *killed) ownAsk(method, what string) func(string) error {
 		}
 		var x struct{ ID int64 }
 		err := k.askOwn(method, "/policies/"+object+what, nil, &x)
+		if err == nil {
+			k.was(object, x.ID)
+		}
+		return err
+	}
+}
+
+// socketFire fires by the control socket, each time on a connection of its own: none is
+// left of a daemon that was killed.
+func (k *killed) socketFire(t *testing.T) func(string) error {
+	return func(object string) error {
+		x, err := control.Dial(socketPath(k.path("state"))).Fire(t.Context(), object)
 		if err == nil {
 			k.was(object, x.ID)
 		}

@@ -84,6 +84,12 @@ func (k *killed) states(t *testing.T) map[string]map[string]string {
 	}
 	k.policiesThere(t, put)
 	k.namespacesThere(t, put)
+	k.namespacesOfSWR(t, put)
+	for _, x := range k.executions(t) {
+		if ofChanger(x.Policy) == "socketfire" {
+			put(x.Policy, "fired")
+		}
+	}
 	k.keysThere(t, put)
 	list, err := k.oracle.ListContainerImageSignatures(t.Context(), artifacts.ListContainerImageSignaturesRequest{CompartmentId: pointer(ociCompartment), Limit: pointer(1000)})
 	if err != nil {
@@ -168,6 +174,25 @@ func (k *killed) namespacesThere(t *testing.T, put func(object, is string)) {
 			t.Errorf("half a policy: %+v, %v", p, err)
 		}
 		put(ns.Name, p.Name)
+	}
+}
+
+// namespacesOfSWR are those that a changer made and in which there would be something.
+func (k *killed) namespacesOfSWR(t *testing.T, put func(object, is string)) {
+	t.Helper()
+	for offset := int32(0); ; offset += 100 {
+		list, err := k.swr.ListInstanceNamespaces(&model.ListInstanceNamespacesRequest{InstanceId: swrInstance, Limit: pointer(int32(100)), Offset: &offset})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ns := range *list.Namespaces {
+			if ofChanger(*ns.Name) == "swrspace" {
+				put(*ns.Name, "occupied")
+			}
+		}
+		if len(*list.Namespaces) == 0 {
+			return
+		}
 	}
 }
 

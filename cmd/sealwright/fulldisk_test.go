@@ -196,10 +196,13 @@ func (a *apiHouse) ownMutations(t *testing.T) []mutation {
 	p := func(name string) policy.Policy {
 		return policy.Policy{Name: name, Registry: "test", Namespace: "own", Key: "release", Trigger: policy.Trigger{Type: policy.Manual}, Scope: []policy.ScopeRule{{Repositories: all, Tags: all}}}
 	}
-	for _, name := range []string{"replaced", "removed", "switched", "fired"} {
+	for _, name := range []string{"replaced", "removed", "switched off", "switched on", "fired"} {
 		if err := a.tryOwn(http.MethodPost, "/policies", p(name)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := a.tryOwn(http.MethodPost, "/policies/switched%20on/disable", nil); err != nil {
+		t.Fatal(err)
 	}
 	replaced := p("replaced")
 	replaced.Namespace = "elsewhere"
@@ -207,7 +210,8 @@ func (a *apiHouse) ownMutations(t *testing.T) []mutation {
 		{"own", "create", func() error { return a.tryOwn(http.MethodPost, "/policies", p("made")) }},
 		{"own", "replace", func() error { return a.tryOwn(http.MethodPut, "/policies/replaced", replaced) }},
 		{"own", "delete", func() error { return a.tryOwn(http.MethodDelete, "/policies/removed", nil) }},
-		{"own", "disable", func() error { return a.tryOwn(http.MethodPost, "/policies/switched/disable", nil) }},
+		{"own", "disable", func() error { return a.tryOwn(http.MethodPost, "/policies/switched%20off/disable", nil) }},
+		{"own", "enable", func() error { return a.tryOwn(http.MethodPost, "/policies/switched%20on/enable", nil) }},
 		{"own", "fire", func() error { return a.tryOwn(http.MethodPost, "/policies/fired/fire", nil) }},
 	}
 }
