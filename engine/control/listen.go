@@ -110,16 +110,20 @@ func (l *Listener) CertificateExpires() time.Time {
 	return first
 }
 
-// serve has a time for each thing that a sender may be slow with. What nobody
-// wants of a request is read as well before the next one, but not for longer than
-// requestPatience. Without config there is no TLS.
+// newServer returns a server that has a time for each thing that a sender may be slow
+// with. What nobody wants of a request is read as well before the next one, but not for
+// longer than requestPatience.
+func newServer(h http.Handler, log *zap.Logger) *http.Server {
+	return &http.Server{Handler: h, ErrorLog: zap.NewStdLog(log), MaxHeaderBytes: 32 << 10,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestPatience, WriteTimeout: answerPatience, IdleTimeout: 2 * time.Minute}
+}
+
+// serve serves where strangers come. Without config there is no TLS.
 func serve(l net.Listener, config *tls.Config, o ListenOptions) *Listener {
 	v := newVisits()
-	s := &Listener{address: l.Addr(), visits: v, done: make(chan struct{}), http: &http.Server{
-		Handler: v.serve(o.Handler), ConnContext: visited, ErrorLog: zap.NewStdLog(o.Log), MaxHeaderBytes: 32 << 10,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: requestPatience, WriteTimeout: answerPatience, IdleTimeout: 2 * time.Minute,
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer},
-	}}
+	s := &Listener{address: l.Addr(), visits: v, done: make(chan struct{}), http: newServer(v.serve(o.Handler), o.Log)}
+	s.http.ConnContext = visited
+	s.http.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer}
 	l = visitListener{l}
 	if config != nil {
 		l = tls.NewListener(l, config)

@@ -69,6 +69,12 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return serveLocal(l, o), nil
+}
+
+// serveLocal serves o at a listener. A client of ours that hangs is no stranger, but
+// holds as much as one: it has as much time.
+func serveLocal(l net.Listener, o Options) *Server {
 	h := &handler{engine: o.Engine, journal: o.Journal, rights: o.Rights}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /policies/{name}/executions", h.fire)
@@ -80,14 +86,15 @@ func Listen(ctx context.Context, path string, o Options) (*Server, error) {
 		mux.Handle("/api/", o.API)
 	}
 	s := &Server{listener: l, done: make(chan struct{})}
-	s.http = &http.Server{Handler: s.all.count(identified(mux)), ConnContext: withPeer, ReadHeaderTimeout: 5 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
+	s.http = newServer(s.all.count(identified(mux)), o.Log)
+	s.http.ConnContext = withPeer
 	go func() {
 		defer close(s.done)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			o.Log.Error("control socket closed", zap.Error(err))
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // listenPrivate listens on a socket that never was open to other users: it is

@@ -15,7 +15,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,7 +33,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/tcr"
 )
 
-const rightToken = "right-token-0123456789-0123456789-0123456789"
+const RightToken = "right-token-0123456789-0123456789-0123456789"
 
 // A reception serves all vendors' APIs at a listener, whose door knows callers of each
 // scheme. Nothing is behind them: strangers get no further.
@@ -70,7 +69,13 @@ func ociKey(t *testing.T) *rsa.PublicKey {
 // receive opens a reception, over TLS if there is a certificate.
 func receive(t *testing.T, public *rsa.PublicKey, identity *tls.Certificate) *reception {
 	t.Helper()
-	credentials := []door.Credential{{Name: "token", Role: door.Viewer, TokenSHA256: sha256.Sum256([]byte(rightToken))},
+	return receiveWith(t, public, identity, func(*door.Door) http.Handler { return nil })
+}
+
+// receiveWith also serves an API of our own.
+func receiveWith(t *testing.T, public *rsa.PublicKey, identity *tls.Certificate, own func(*door.Door) http.Handler) *reception {
+	t.Helper()
+	credentials := []door.Credential{{Name: "token", Role: door.Viewer, TokenSHA256: sha256.Sum256([]byte(RightToken))},
 		{Name: "vendor", Role: door.Admin, AccessKey: "AKRIGHT", Secret: []byte("secret")}}
 	if public != nil {
 		credentials = append(credentials, door.Credential{Name: "oracle", Role: door.Admin, OCIKeyID: "t/u/f", OCIPublicKey: public})
@@ -83,7 +88,7 @@ func receive(t *testing.T, public *rsa.PublicKey, identity *tls.Certificate) *re
 	inner := Network(NetworkOptions{Events: http.NotFoundHandler(), Engine: engine.New(engine.Options{}), Door: d, Log: nop,
 		Health: NewHealth(HealthOptions{Dependencies: func() []engine.Dependency { return nil }, Log: nop}),
 		APIs: APIs{SWR: swr.New(swr.Options{Door: d, Log: nop}), TCR: tcr.New(tcr.Options{Door: d, Log: nop}),
-			OCI: oci.New(oci.Options{Door: d, Log: nop}), APIG: apig.New(apig.Options{Door: d, Log: nop})}})
+			OCI: oci.New(oci.Options{Door: d, Log: nop}), APIG: apig.New(apig.Options{Door: d, Log: nop}), Own: own(d)}})
 	r := &reception{pipes: pipes{make(chan net.Conn), make(chan struct{})}}
 	var config *tls.Config
 	if identity != nil {
@@ -273,7 +278,7 @@ func TestCallersStay(t *testing.T) {
 				if protocol == "h2" {
 					f := v.h2(t)
 					for i, fields := range [][]string{{":path", "/v2/p/instances/i/namespaces"}, {":path", "/healthz"}} {
-						all := append(fields, ":method", "GET", ":scheme", "https", ":authority", "x", "x-auth-token", rightToken)
+						all := append(fields, ":method", "GET", ":scheme", "https", ":authority", "x", "x-auth-token", RightToken)
 						if err := begin(f, uint32(2*i+1), true, all...); err != nil {
 							t.Fatal(err)
 						}
@@ -281,7 +286,7 @@ func TestCallersStay(t *testing.T) {
 					}
 				} else {
 					for _, path := range []string{"/v2/p/instances/i/namespaces", "/healthz"} {
-						send(t, v, "GET "+path+" HTTP/1.1\r\nHost: x\r\nX-Auth-Token: "+rightToken+"\r\n\r\n")
+						send(t, v, "GET "+path+" HTTP/1.1\r\nHost: x\r\nX-Auth-Token: "+RightToken+"\r\n\r\n")
 						time.Sleep(time.Minute)
 					}
 				}
@@ -342,42 +347,3 @@ func TestStreamsOfStrangers(t *testing.T) {
 
 // smallest is a body that the door holds without asking for room.
 const smallest = 8 << 10
-
-// TestSlowBodiesOfAPIs: a vendor's API waits for a body no longer than for any other.
-func TestSlowBodiesOfAPIs(t *testing.T) {
-	public := ociKey(t)
-	for _, size := range []int{smallest, 64 << 10} {
-		for name, head := range map[string]string{
-			"swr":  "POST /v2/p/instances/i/namespaces/library/signature/policies HTTP/1.1\r\nX-Sdk-Date: {sdk}\r\nAuthorization: SDK-HMAC-SHA256 Access=AKFORGED, SignedHeaders=host;x-sdk-date, Signature={hex}",
-			"apig": "POST /v2/p/apigw/instances/i/signs HTTP/1.1\r\nX-Sdk-Date: {sdk}\r\nAuthorization: SDK-HMAC-SHA256 Access=AKFORGED, SignedHeaders=host;x-sdk-date, Signature={hex}",
-			"tcr":  "POST / HTTP/1.1\r\nContent-Type: application/json\r\nX-TC-Action: CreateSignature\r\nX-TC-Version: 2019-09-24\r\nX-TC-Timestamp: {unix}\r\nAuthorization: TC3-HMAC-SHA256 Credential=AKFORGED/{day}/tcr/tc3_request, SignedHeaders=content-type;host, Signature={hex}",
-			"oci": "POST /20160918/container/imageSignatures HTTP/1.1\r\nContent-Type: application/json\r\nDate: {date}\r\nX-Content-Sha256: 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\r\n" +
-				`Authorization: Signature version="1",keyId="t/u/f",algorithm="rsa-sha256",headers="date (request-target) host content-length content-type x-content-sha256",signature="AAAA"`,
-			"swr, a token": "POST /v2/p/instances/i/namespaces/library/signature/policies HTTP/1.1\r\nX-Auth-Token: " + rightToken,
-		} {
-			t.Run(fmt.Sprint(name, " ", size), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					r := receive(t, public, nil)
-					defer r.close(t)
-					v := r.visit(t, "")
-					send(t, v, fmt.Sprintf("%s\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", timed(head), size))
-					said := <-v.said
-					if !bytes.HasPrefix(said, []byte("HTTP/1.1 ")) {
-						t.Errorf("answered %q", said)
-					}
-					if took := time.Since(v.began); took > requestPatience+unreadPatience || took == 0 { // not 0: it was waited for
-						t.Errorf("held for %s, %q", took, said)
-					}
-					_ = v.Close()
-				})
-			})
-		}
-	}
-}
-
-// timed fills in what a head says of the time, and a signature.
-func timed(head string) string {
-	now := time.Now().UTC()
-	return strings.NewReplacer("{sdk}", now.Format("20060102T150405Z"), "{unix}", fmt.Sprint(now.Unix()), "{day}", now.Format(time.DateOnly),
-		"{date}", now.Format(http.TimeFormat), "{hex}", fmt.Sprintf("%064x", 1)).Replace(head)
-}
