@@ -135,6 +135,12 @@ func (p *place) send(t *testing.T, r *http.Request) said {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return saidOf(t, r, answer, raw)
+}
+
+// saidOf reads an answer, which is JSON.
+func saidOf(t *testing.T, r *http.Request, answer *http.Response, raw []byte) said {
+	t.Helper()
 	s := said{status: answer.StatusCode, header: answer.Header, raw: string(raw)}
 	if len(raw) > 0 && json.Unmarshal(raw, &s.body) != nil {
 		t.Fatalf("%s %s: %d, not JSON: %s", r.Method, r.URL, s.status, raw)

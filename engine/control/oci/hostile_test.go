@@ -3,7 +3,6 @@ package oci_test
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -134,27 +133,18 @@ func TestLargeBodies(t *testing.T) {
 	if got.status != http.StatusBadRequest || got.Code != "LimitExceeded" {
 		t.Errorf("%d %s", got.status, got.Code)
 	}
-	// 100 MiB that are said, of which nothing need come.
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/20160918/container/imageSignatures", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign(t, r, "admin", "/20160918/container/imageSignatures", "")
-	text := "POST /20160918/container/imageSignatures HTTP/1.1\r\nHost: " + r.Host + "\r\nContent-Length: 104857600\r\n"
-	for name, values := range r.Header {
-		text += name + ": " + values[0] + "\r\n"
-	}
-	if _, err := conn.Write([]byte(text + "\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 12)
-	if _, err := conn.Read(answer); err != nil || string(answer) != "HTTP/1.1 400" {
-		t.Errorf("%s, %v", answer, err)
+	const uri = "/20160918/container/imageSignatures"
+	for _, length := range []int64{controltest.HugeSize, -1} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+uri, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sign(t, r, "admin", uri, "")
+		r.ContentLength = length
+		resp, text := controltest.SendHuge(t, r)
+		if got := replyOf(t, r, resp, text); got.status != http.StatusBadRequest || got.Code != "LimitExceeded" {
+			t.Errorf("100 MiB, said to be %d: %d %s %s", length, got.status, got.Code, got.Message)
+		}
 	}
 }
 

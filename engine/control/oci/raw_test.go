@@ -47,13 +47,19 @@ func (s *site) send(t *testing.T, name, method, uri, body string, change func(*h
 	if err != nil {
 		t.Fatal(err)
 	}
+	return replyOf(t, r, resp, text)
+}
+
+// replyOf reads an answer. What is wrong is said in Oracle's words.
+func replyOf(t *testing.T, r *http.Request, resp *http.Response, text []byte) reply {
+	t.Helper()
 	got := reply{status: resp.StatusCode, header: resp.Header, text: string(text)}
 	if resp.StatusCode >= 400 {
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.DisallowUnknownFields()
 		var f struct{ Code, Message string }
 		if err := d.Decode(&f); err != nil || f.Code == "" || f.Message == "" || resp.Header.Get("opc-request-id") == "" {
-			t.Errorf("%s %.200s: %d %q is no error of Oracle's, %v", method, uri, resp.StatusCode, text, err)
+			t.Errorf("%s %.200s: %d %q is no error of Oracle's, %v", r.Method, r.URL, resp.StatusCode, text, err)
 		}
 		got.Code, got.Message = f.Code, f.Message
 	}
