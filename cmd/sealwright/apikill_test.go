@@ -50,9 +50,6 @@ type changer struct {
 
 // run makes changes until one fails, as they do when the daemon is gone.
 func (c *changer) run(round, least int, enough func()) {
-	c.mu.Lock()
-	c.err = nil
-	c.mu.Unlock()
 	for n := range most {
 		at := n % len(c.steps)
 		object, s := fmt.Sprintf("%s_%d_%d", c.name, round, n/len(c.steps)), c.steps[at]
@@ -157,6 +154,7 @@ func changing(t *testing.T, changers []*changer, round int, kill func()) {
 	t.Helper()
 	var all, some sync.WaitGroup
 	for _, c := range changers {
+		c.err = nil // of the last round; here, as it may take a while until they run
 		some.Add(1)
 		least := 1 + rand.IntN(most/2)
 		if round == 0 {
