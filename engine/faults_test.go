@@ -148,6 +148,7 @@ func TestLastingFaults(t *testing.T) {
 		"another digest's header": {on("GET", ".sig", body(`{"schemaVersion":2}`, "Docker-Content-Digest", "sha256:"+strings.Repeat("a", 64))), []string{engine.ReasonCorrupt, engine.ReasonForeignTag}},
 		"a lying Content-Type":    {on("GET", ".sig", body(`<html>welcome</html>`, "Content-Type", "application/vnd.oci.image.manifest.v1+json")), []string{engine.ReasonCorrupt, engine.ReasonForeignTag}},
 		"an index at the .sig":    {on("GET", ".sig", body(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`, "Content-Type", "application/vnd.oci.image.index.v1+json")), []string{engine.ReasonForeignTag}},
+		"writes that are lost":    {on("PUT", ".sig", status(http.StatusCreated)), []string{engine.ReasonConflict}},
 		"a huge manifest":         {on("GET", ".sig", huge), []string{engine.ReasonForeignTag, engine.ReasonTooLarge}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -279,6 +279,23 @@ func TestMemoriesOfTheFuture(t *testing.T) {
 	}
 }
 
+// Coverage asks the registry, whatever the state says was verified; so does a run
+// that is to remember nothing.
+func TestCoverageBelievesNoMemory(t *testing.T) {
+	s := registrytest.Memory(t)
+	digests := pushSome(t, s, 3)
+	h, _, _ := remembering(t, s, everything("p"))
+	h.fire("p")
+	loses(s, "app", digests[0])
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 3}) // it is believed
+	c, err := h.setup.Survey(t.Context(), "p", 0, func(engine.Finding) {})
+	if err != nil || c.Signed != 2 || c.Unsigned != 1 {
+		t.Errorf("%+v, %v; want one unsigned", c, err)
+	}
+	h.setup.Upkeep.Remember = 0
+	wantCounts(t, h.fire("p"), journal.Succeed, map[string]int64{engine.ReasonAlreadySigned: 2, engine.ReasonSigned: 1})
+}
+
 // What prune has removed is not taken for there.
 func TestPruneForgets(t *testing.T) {
 	s := registrytest.Distribution(t)

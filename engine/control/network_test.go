@@ -29,7 +29,7 @@ func TestPathsOfAPIs(t *testing.T) {
 		"/v2/p/instances/i/namespaces/a/repositories/x//y/../z/artifacts": "swr", "/v2/p/instances/i/namespaces/a%2Fb": "swr",
 		"/v2/p/apigw/instances/i/signs": "apig", "/v2/p/apic/instances/i/signs": "events", "/20160918/container/imageSignatures": "oci",
 		"/api/v1/policies": "own", "/api": "own", "/events/prod": "events", "/v2/p": "events", "/v2": "events", "/other": "events",
-		"/v2/p/other/instances": "events", "/apiary": "events",
+		"/v2/p/other/instances": "events", "/apiary": "events", "/policies/all/executions": "events", // not as at the control socket
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))

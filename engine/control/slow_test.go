@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sealwright/sealwright/registry/event"
 )
@@ -187,6 +190,36 @@ func TestTurns(t *testing.T) {
 			if _, ok := turns.take(t.Context(), "a", true); !ok {
 				t.Fatal("a turn was not given back")
 			}
+		}
+	})
+}
+
+// A flood of deliveries that are refused fills no log: of each registry and sort one
+// is told of in a while.
+func TestRefusedDeliveriesAreToldOfRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.WarnLevel)
+		receiver, err := event.Open(event.Config{Source: event.Distribution, Hosts: []string{"registry.example.com"},
+			Secret: func() ([]byte, error) { return []byte("abc"), nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := Events(EventOptions{Log: zap.New(core), Receiver: func(name string) (*event.Receiver, bool) { return receiver, name != "x" }})
+		flood := func() {
+			for range 100 {
+				for _, registry := range []string{"r", "s", "x"} {
+					h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/events/"+registry, nil))
+				}
+			}
+		}
+		flood()
+		if n := logs.Len(); n != 3 {
+			t.Errorf("told of %d refusals, want 3", n)
+		}
+		time.Sleep(refusalsSaid)
+		flood()
+		if n := logs.Len(); n != 6 {
+			t.Errorf("told of %d refusals after a while, want 6", n)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -158,5 +159,21 @@ func TestGoogleTokenRefused(t *testing.T) {
 		if _, err := open(t, g.config()).Receive(t.Context(), http.Header{"Authorization": {said}}, body); !errors.Is(err, ErrUnauthorized) {
 			t.Errorf("not as Bearer: %v", err)
 		}
+	}
+}
+
+// TestGoogleKeysAreFetchedRarely: tokens by keys that nobody has heard of cannot make
+// us ask Google without end.
+func TestGoogleKeysAreFetchedRarely(t *testing.T) {
+	g, other := newGoogle(t), newGoogle(t)
+	r := open(t, g.config())
+	for i := range 3 * maxFetches {
+		other.kid = fmt.Sprint(i)
+		if err := receiveToken(t, r, other.token(t, g.claims())); err == nil {
+			t.Fatal("taken")
+		}
+	}
+	if len(g.asked) != maxFetches {
+		t.Errorf("asked %d times, want %d", len(g.asked), maxFetches)
 	}
 }
