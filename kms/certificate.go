@@ -1,6 +1,7 @@
 package kms
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -33,8 +34,8 @@ func ReadCertificates(path string) ([]*x509.Certificate, error) {
 
 func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
-	for {
-		block, rest := pem.Decode(data)
+	for left := data; ; {
+		block, rest := pem.Decode(left)
 		if block == nil {
 			break
 		}
@@ -45,7 +46,11 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d: %w", len(chain)+1, err)
 		}
-		chain, data = append(chain, c), rest
+		chain, left = append(chain, c), rest
+	}
+	// What is damaged, as where a file was cut off, pem.Decode steps over.
+	if n := bytes.Count(data, []byte("-----BEGIN ")); n != len(chain) {
+		return nil, fmt.Errorf("PEM block is damaged: %d begin and %d can be read", n, len(chain))
 	}
 	if len(chain) == 0 {
 		return nil, errors.New("no PEM certificate found")
