@@ -212,7 +212,7 @@ func TestGCPKeyChangesAfterOpening(t *testing.T) {
 			name := server.CreateVersion(t, "release", "EC_SIGN_P256_SHA256")
 			s := openConfig(t, kms.Config{URI: gcpRelease, Store: newStore(t, gcpConfig(t, server))})
 			tt.change(t, server, name)
-			ctx := deadline(t, time.Second)
+			ctx := deadline(t, 5*time.Second)
 			signature, err := s.Sign(ctx, []byte("message"))
 			wantError(t, err, tt.want, tt.words)
 			if signature != nil {
