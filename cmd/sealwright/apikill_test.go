@@ -219,23 +219,29 @@ func (k *killed) retried(t *testing.T) {
 	}
 }
 
-// executions returns all of them.
-func (k *killed) executions(t *testing.T) []journal.Execution {
+// pages returns all items of a list of our own API.
+func pages[T any](t *testing.T, a *apiHouse, path string) []T {
 	t.Helper()
-	var all []journal.Execution
+	var all []T
 	var page struct {
-		Items []journal.Execution
+		Items []T
 		Next  string
 	}
 	for cursor := ""; ; cursor = page.Next {
 		page.Next, page.Items = "", nil
-		if code := k.own(t, http.DefaultClient, k.URL, http.MethodGet, "/executions?limit=500&cursor="+cursor, nil, &page); code != http.StatusOK {
+		if code := a.own(t, http.DefaultClient, a.URL, http.MethodGet, path+"?limit=500&cursor="+cursor, nil, &page); code != http.StatusOK {
 			t.Fatal(code)
 		}
 		if all = append(all, page.Items...); page.Next == "" {
 			return all
 		}
 	}
+}
+
+// executions returns all of them.
+func (k *killed) executions(t *testing.T) []journal.Execution {
+	t.Helper()
+	return pages[journal.Execution](t, k.apiHouse, "/executions")
 }
 
 // carriedOut: what was fired and answered is in the history, everything that is there
@@ -277,20 +283,7 @@ func (k *killed) carriedOut(t *testing.T) {
 // audit returns the whole audit log.
 func (a *apiHouse) audit(t *testing.T) []journal.AuditEntry {
 	t.Helper()
-	var all []journal.AuditEntry
-	var page struct {
-		Items []journal.AuditEntry
-		Next  string
-	}
-	for cursor := ""; ; cursor = page.Next {
-		page.Next, page.Items = "", nil
-		if code := a.own(t, http.DefaultClient, a.URL, http.MethodGet, "/audit?limit=500&cursor="+cursor, nil, &page); code != http.StatusOK {
-			t.Fatal(code)
-		}
-		if all = append(all, page.Items...); page.Next == "" {
-			return all
-		}
-	}
+	return pages[journal.AuditEntry](t, a, "/audit")
 }
 
 // wantAudited: whatever was answered is in the audit log with its outcome, and only what

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
 	apigmodel "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2/model"
@@ -252,7 +251,7 @@ func TestFullDisk(t *testing.T) {
 
 		disk.Free()
 		registrytest.Eventually(t, patience, "the journal can be written", func() bool { return a.readiness(t) == http.StatusOK })
-		nextSecond() // or a request is the one before, sent again
+		controltest.NextSecond() // or a request is the one before, sent again
 		for _, m := range changes {
 			if got := told(m.call()); got != "done" {
 				t.Errorf("%s %s with room again: %s", m.api, m.name, got)
@@ -379,6 +378,3 @@ func (h *house) records() []journal.Record {
 	}
 	return records
 }
-
-// nextSecond waits until what is signed in whole seconds is signed anew.
-func nextSecond() { time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/signer"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
@@ -63,4 +64,12 @@ func SignedBy(r *http.Request, body []byte, key, secret string) error {
 		return errors.New("the signature is another one")
 	}
 	return nil
+}
+
+// NextSecond waits until a request that was sent before has another signature if it
+// is sent again: they say the time in seconds.
+func NextSecond() {
+	for began := time.Now().Unix(); time.Now().Unix() == began; {
+		time.Sleep(10 * time.Millisecond)
+	}
 }

@@ -228,11 +228,3 @@ func (c client) signed(tag string) imageInfo {
 		}
 	}
 }
-
-// nextSecond waits until a request that was sent before has another signature if it
-// is sent again: they say the time in seconds.
-func nextSecond() {
-	for began := time.Now().Unix(); time.Now().Unix() == began; {
-		time.Sleep(10 * time.Millisecond)
-	}
-}

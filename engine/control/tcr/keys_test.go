@@ -43,7 +43,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("without a key to verify it: %+v", i)
 	}
 	e.reload(nil)
-	nextSecond()
+	controltest.NextSecond()
 	e.operator().refused("CreateSignature", app("v1"), "OperationDenied", "cannot be carried out")
 	if i := e.viewer().image("v1"); i.KmsSignature != "" {
 		t.Errorf("without a key: %+v", i)

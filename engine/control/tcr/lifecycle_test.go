@@ -89,7 +89,7 @@ func TestLifeCycle(t *testing.T) {
 	if i := viewer.image("old"); i.KmsSignature != "" {
 		t.Errorf("the other key has signed it: %+v", i)
 	}
-	nextSecond()
+	controltest.NextSecond()
 	operator.call("CreateSignature", app("old"), nil)
 	second := viewer.signed("old")
 	e.proves(controltest.RSAKey, "images.example.com/library/app", second)
@@ -116,7 +116,7 @@ func (e *estate) endsLife(old string) {
 	if all := viewer.policies(); len(all) != 0 {
 		e.t.Errorf("policies %v", all)
 	}
-	nextSecond()
+	controltest.NextSecond()
 	operator.refused("CreateSignature", app("old"), "ResourceNotFound.TcrResourceNotFound", "signature policy")
 	digest, err := v1.NewHash(old)
 	if err != nil {

@@ -238,7 +238,7 @@ func TestAtOnce(t *testing.T) {
 	if err != nil || len(known) > 1 {
 		t.Errorf("policies %+v, %v", known, err)
 	}
-	nextSecond()
+	controltest.NextSecond()
 	e.admin().call("CreateSignaturePolicy", library(), nil)
 	if got := e.admin().policies(); len(got) != 1 || !strings.Contains(got["library"], `"library signing"`) {
 		t.Errorf("policies %v", got)

@@ -343,7 +343,7 @@ func TestNothingOfOthers(t *testing.T) {
 		t.Errorf("policies %v", got)
 	}
 	e.operator().refused("CreateSignature", app("v1"), notFound)
-	nextSecond()
+	controltest.NextSecond()
 	// The name that a file has is no reason to refuse TCR's.
 	e.admin().call("CreateSignaturePolicy", library(), nil)
 	e.admin().call("DeleteSignaturePolicy", inLibrary(), nil)
