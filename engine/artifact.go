@@ -188,7 +188,7 @@ func (r *run) sign(ctx context.Context, d registry.Descriptor, s journal.Subtask
 func (r *run) begin(ctx context.Context, s journal.Subtask, jobs []job) (*journal.Claim, error) {
 	records := make([]journal.Record, len(jobs))
 	for i, j := range jobs {
-		records[i] = r.record(s, j)
+		records[i] = r.record(ctx, s, j)
 	}
 	for waited := false; ; waited = true {
 		claim, err := r.tryBegin(ctx, s, records)

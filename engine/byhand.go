@@ -16,8 +16,8 @@ import (
 // tag names. It is journaled as a push of the tag, in an execution of its own:
 // when Sign returns it is durable, and the registry is looked at whatever was
 // done with the artifact before. Like a push, it is tried again for hours if the
-// registry or the key fails. The id of the request that asks is kept with it; it may
-// be empty. Errors about the policy wrap ErrPolicy.
+// registry or the key fails. The id of the request that asks is kept with it and
+// its records. Errors about the policy wrap ErrPolicy.
 func (e *Engine) Sign(ctx context.Context, requestID, name, repository, tag string) (journal.Execution, error) {
 	setup, err := e.use()
 	if err != nil {

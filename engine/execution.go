@@ -84,7 +84,9 @@ func (e *Engine) stopExecution(ctx context.Context, x journal.Execution, b bound
 	}
 	if why == ReasonPolicyChanged {
 		// First, so that a crash cannot come in between; it waits for this one.
-		if _, err := e.fire(ctx, b.firing(x.Policy, x.Lane)); err != nil {
+		f := b.firing(x.Policy, x.Lane)
+		f.RequestID = x.RequestID
+		if _, err := e.fire(ctx, f); err != nil {
 			return err
 		}
 	}

@@ -48,8 +48,9 @@ type Receipt struct {
 // Receive journals what a registry says was pushed, for each enabled event_based
 // policy that may cover it. When it returns, the pushes are durable and will be
 // looked at; after an error the sender should deliver them again, which does no
-// harm.
-func (e *Engine) Receive(ctx context.Context, registryName string, pushes []event.Push) (Receipt, error) {
+// harm. The id of the request that says it is kept with them, and with the records
+// of what is signed.
+func (e *Engine) Receive(ctx context.Context, requestID, registryName string, pushes []event.Push) (Receipt, error) {
 	var r Receipt
 	setup, err := e.use()
 	if err != nil {
@@ -72,7 +73,7 @@ func (e *Engine) Receive(ctx context.Context, registryName string, pushes []even
 			continue
 		}
 		fresh, err := e.journal.Deliver(ctx, journal.Firing{Policy: b.Name, PolicyVersion: b.Version(), Registry: b.Registry,
-			Trigger: policy.EventBased, Lane: journal.Pushes}, list)
+			Trigger: policy.EventBased, Lane: journal.Pushes, RequestID: requestID}, list)
 		if err != nil {
 			return r, err
 		}
@@ -189,7 +190,7 @@ func (r *run) lookAt(ctx context.Context, due []journal.Delivered) []journal.Set
 
 // pushed deals with one pushed tag; false if it came to no end.
 func (r *run) pushed(ctx context.Context, d journal.Delivered) (s journal.Settled, ok bool) {
-	ctx, cancel := r.engine.artifactContext(ctx, min(pushDeadline, r.engine.opts.Deadline))
+	ctx, cancel := r.engine.artifactContext(askedBy(ctx, d.RequestID), min(pushDeadline, r.engine.opts.Deadline))
 	defer cancel()
 	a := registry.Artifact{Repository: d.Repository, Tags: []string{d.Tag}}
 	defer func() {
@@ -297,7 +298,7 @@ func (r *run) pushedByDigest(ctx context.Context, d journal.Delivered) (s journa
 			at = search{Told: d.Told} // from the beginning
 		}
 	}
-	more, err := r.search(ctx, &at, d.Repository)
+	more, err := r.search(askedBy(ctx, d.RequestID), &at, d.Repository)
 	if r.failure() != nil || ctx.Err() != nil || r.engine.isStopping() {
 		return journal.Settled{}, false
 	}

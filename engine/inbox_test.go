@@ -1,8 +1,10 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/kms"
+	"github.com/sealwright/sealwright/registry"
 	"github.com/sealwright/sealwright/registry/event"
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
@@ -29,7 +32,7 @@ func onPush(name string) policy.Policy {
 // receive hands pushes to the engine and wants that receipt.
 func (h *house) receive(want engine.Receipt, pushes ...event.Push) {
 	h.t.Helper()
-	got, err := h.Receive(h.t.Context(), "test", pushes)
+	got, err := h.Receive(h.t.Context(), "delivery", "test", pushes)
 	if err != nil || got != want {
 		h.t.Fatalf("receipt %+v, %v, want %+v", got, err, want)
 	}
@@ -83,8 +86,59 @@ func TestAPushIsSigned(t *testing.T) {
 	if len(latencies) != 1 || latencies[0] < time.Hour || latencies[0] > time.Hour+time.Minute {
 		t.Errorf("push-to-signed %v, want an hour and a little", latencies)
 	}
-	if r, err := h.Receive(t.Context(), "another", []event.Push{{Repository: "app", Tag: "v1"}}); err != nil || r != (engine.Receipt{Uncovered: 1}) {
+	if r, err := h.Receive(t.Context(), "", "another", []event.Push{{Repository: "app", Tag: "v1"}}); err != nil || r != (engine.Receipt{Uncovered: 1}) {
 		t.Errorf("another registry's push: %+v, %v", r, err)
+	}
+}
+
+// TestRequestsOfRecords: a record says which request asked for it: the delivery that told
+// of what was signed, not the one that began the execution; or what fired the execution,
+// which for a schedule and a command is an id of its own.
+func TestRequestsOfRecords(t *testing.T) {
+	t.Parallel()
+	s := registrytest.Distribution(t)
+	tagged := []v1.Hash{s.Push(t, "app:v1", registrytest.Image(t)), s.Push(t, "app:v2", registrytest.Image(t))}
+	img := registrytest.Image(t)
+	untagged := s.Push(t, "app@"+registrytest.Digest(t, img).String(), img)
+	pushed, nightly := onPush("pushed"), everything("nightly")
+	pushed.Scope[0].Untagged = true
+	pushed.Scope[0].Repositories = matches("app")
+	nightly.Trigger = policy.Trigger{Type: policy.Scheduled, Cron: "* * * * * *"}
+	nightly.Scope[0].Repositories = matches("night")
+	night := s.Push(t, "night:v1", registrytest.Image(t))
+	h := &house{t: t, server: s, key: newKey(t)}
+	r := open(t, s, func(c *registry.Config) { c.Kind, c.Storage = "distribution", s.Storage() })
+	h.start(filepath.Join(t.TempDir(), "state"), r, []policy.Policy{pushed, nightly}, func(o *engine.Options) { o.Settling = time.Millisecond })
+	for id, push := range map[string]event.Push{"first": {Repository: "app", Tag: "v1"}, "second": {Repository: "app", Tag: "v2"}, "third": {Repository: "app", Digest: untagged.String()}} {
+		if _, err := h.Receive(t.Context(), id, "test", []event.Push{push}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.drained("pushed")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go h.Schedule(ctx)
+	asked := func(digest v1.Hash) string {
+		rs, err := h.journal.Records(t.Context(), journal.RecordFilter{Digest: digest.String()})
+		if err != nil || len(rs) > 1 {
+			t.Fatalf("%d records of %s, %v", len(rs), digest, err)
+		}
+		if len(rs) == 0 {
+			return ""
+		}
+		if x := h.await(rs[0].ExecutionID); x.RequestID != rs[0].RequestID && x.Trigger != policy.EventBased {
+			t.Errorf("asked for by %q in an execution for %q", rs[0].RequestID, x.RequestID)
+		}
+		return rs[0].RequestID
+	}
+	h.until("the schedule signs", func() bool { return asked(night) != "" })
+	for digest, want := range map[v1.Hash]string{tagged[0]: "first", tagged[1]: "second", untagged: "third"} {
+		if got := asked(digest); got != want {
+			t.Errorf("asked for by %q, want %q", got, want)
+		}
+	}
+	if x := h.fire("nightly"); x.RequestID == "" || x.RequestID == asked(night) {
+		t.Errorf("fired by a command for %q, by schedule for %q", x.RequestID, asked(night))
 	}
 }
 
@@ -95,7 +149,7 @@ func TestReplayedPushes(t *testing.T) {
 	h, _, _ := remembering(t, s, onPush("p"))
 	push := event.Push{Repository: "app", Tag: "v1", At: time.Now()}
 	for range 3 {
-		if _, err := h.Receive(t.Context(), "test", []event.Push{push, push}); err != nil {
+		if _, err := h.Receive(t.Context(), "", "test", []event.Push{push, push}); err != nil {
 			t.Fatal(err)
 		}
 		h.drained("p")
@@ -117,7 +171,7 @@ func TestPushesOutliveTheProcess(t *testing.T) {
 	// An engine that takes pushes and does nothing about them, as if it died then.
 	dead := engine.New(engine.Options{Journal: j, Setup: newSetup(t, s, onPush("p")), Log: logger(t)})
 	for i := range digests {
-		if _, err := dead.Receive(t.Context(), "test", []event.Push{{Repository: "app", Tag: fmt.Sprintf("v%d", i)}}); err != nil {
+		if _, err := dead.Receive(t.Context(), "", "test", []event.Push{{Repository: "app", Tag: fmt.Sprintf("v%d", i)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -311,7 +365,7 @@ func TestFlood(t *testing.T) {
 	for range senders {
 		flood.Go(func() {
 			for n := next.Add(1); n <= events; n = next.Add(1) {
-				r, err := h.Receive(t.Context(), "test", []event.Push{{Repository: fmt.Sprintf("app%d", n%repositories), Tag: fmt.Sprintf("v%d", n/repositories%tags)}})
+				r, err := h.Receive(t.Context(), "", "test", []event.Push{{Repository: fmt.Sprintf("app%d", n%repositories), Tag: fmt.Sprintf("v%d", n/repositories%tags)}})
 				if err != nil {
 					t.Error(err)
 				}

@@ -61,7 +61,7 @@ func (r *run) look(ctx context.Context, d registry.Descriptor, s journal.Subtask
 			seen.jobs = append(seen.jobs, j)
 			continue
 		}
-		rec := r.record(s, j)
+		rec := r.record(ctx, s, j)
 		rec.Signature, rec.StoredAs = base64.StdEncoding.EncodeToString(look.Signature), look.Manifest.Digest.String()
 		seen.found = append(seen.found, rec)
 	}

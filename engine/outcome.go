@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,9 +56,25 @@ func (r *run) subtask(d registry.Descriptor, tags []string) journal.Subtask {
 	return s
 }
 
-func (r *run) record(s journal.Subtask, j job) journal.Record {
+// requestKey is the context key of the id of the request that asks for an artifact.
+type requestKey struct{}
+
+// askedBy returns the context of an artifact that a request of its own asks for, as a
+// delivery of events does.
+func askedBy(ctx context.Context, requestID string) context.Context {
+	return context.WithValue(ctx, requestKey{}, requestID)
+}
+
+// requestID returns the id of the request that asks for an artifact: its own, or that of
+// its execution.
+func (r *run) requestID(ctx context.Context) string {
+	own, _ := ctx.Value(requestKey{}).(string)
+	return cmp.Or(own, r.execution.RequestID)
+}
+
+func (r *run) record(ctx context.Context, s journal.Subtask, j job) journal.Record {
 	pub := r.policy.key.Signer.Public()
-	return journal.Record{ExecutionID: s.ExecutionID, RequestID: r.execution.RequestID, Policy: r.policy.Name, PolicyVersion: r.policy.version,
+	return journal.Record{ExecutionID: s.ExecutionID, RequestID: r.requestID(ctx), Policy: r.policy.Name, PolicyVersion: r.policy.version,
 		Trigger: r.execution.Trigger, Registry: r.policy.Registry, Repository: s.Repository, Digest: s.Digest,
 		Tags: s.Tags, Identity: identity(r.policy, s.Repository), Format: j.format, Key: r.policy.Key, KeyFingerprint: pub.Fingerprint(),
 		KeyVersion: r.policy.key.Signer.Version(),

@@ -122,7 +122,7 @@ func (h *eventHandler) deliver(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	recognize(r)
-	receipt, err := h.o.Engine.Receive(ctx, name, delivery.Pushes)
+	receipt, err := h.o.Engine.Receive(ctx, requestIDOf(w), name, delivery.Pushes)
 	if err != nil {
 		h.refuse(w, r, name, deliveryFailed, err)
 		return

@@ -8,12 +8,16 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/control"
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry/event"
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // boundKeys are signature keys of registries: how each is looked at, and whether it
@@ -48,6 +52,36 @@ func (r *readBytes) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.n += n
 	return n, err
+}
+
+// TestRequestOfADelivery: what a delivery tells of is kept under the request id that its
+// answer has.
+func TestRequestOfADelivery(t *testing.T) {
+	t.Parallel()
+	h := controltest.New(t, controltest.Options{Policies: []policy.Policy{{Name: "all", Registry: controltest.Registry, Key: controltest.Key,
+		Trigger: policy.Trigger{Type: policy.EventBased},
+		Scope:   []policy.ScopeRule{{Repositories: policy.Selector{Matches: []string{"app"}}, Tags: policy.Selector{Matches: []string{"**"}}}}}}})
+	receiver, err := event.Open(event.Config{Source: event.Distribution, Hosts: []string{h.Server.Host}, Secret: func() ([]byte, error) { return []byte("secret"), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := control.Network(control.NetworkOptions{Engine: h.Engine, Door: h.Door, Log: zap.NewNop(),
+		Health: control.NewHealth(control.HealthOptions{Dependencies: h.Engine.Dependencies, Log: zap.NewNop()}),
+		Events: control.Events(control.EventOptions{Engine: h.Engine, Log: zap.NewNop(), Metrics: control.NewMetrics(),
+			Receiver: func(string) (*event.Receiver, bool) { return receiver, true }})})
+	h.Server.Push(t, "app:v1", registrytest.Image(t))
+	r := httptest.NewRequest(http.MethodPost, "/events/"+controltest.Registry, strings.NewReader(notification(h.Server.Host, "v1")))
+	r.Header.Set("Authorization", "Bearer secret")
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	var records []journal.Record
+	registrytest.Eventually(t, time.Minute, "the push is signed", func() bool {
+		records, err = h.Journal.Records(t.Context(), journal.RecordFilter{})
+		return err != nil || len(records) > 0 && records[0].State == journal.Signed
+	})
+	if err != nil || len(records) != 1 || records[0].RequestID == "" || records[0].RequestID != w.Header().Get("X-Request-Id") {
+		t.Errorf("answered %d for request %q, recorded %+v, %v", w.Code, w.Header().Get("X-Request-Id"), records, err)
+	}
 }
 
 // TestEventsBySignatureKey: a bound key is what proves a delivery; the source's own

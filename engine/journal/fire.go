@@ -17,7 +17,7 @@ type Firing struct {
 	// Schedule is the text of the schedule that Tick belongs to, see LastTick.
 	Schedule string
 	Lane     Lane
-	// RequestID is the id of the request that asks for the firing, if one does.
+	// RequestID is the id of the request that asks for the firing, or for the pushes.
 	RequestID string
 }
 

@@ -70,7 +70,7 @@ func (j *Journal) Deliver(ctx context.Context, f Firing, pushes []Push) (fresh i
 			for n < len(rest) && rest[n].Repository == rest[0].Repository {
 				n++
 			}
-			added, err := j.deliverTo(ctx, q, f.Registry, id, rest[:n])
+			added, err := j.deliverTo(ctx, q, f, id, rest[:n])
 			if err != nil {
 				return err
 			}
@@ -99,7 +99,7 @@ func (j *Journal) DeliverAlone(ctx context.Context, f Firing, p Push) (e Executi
 		if err != nil {
 			return err
 		}
-		if _, err := j.deliverTo(ctx, q, f.Registry, id, []Push{p}); err != nil {
+		if _, err := j.deliverTo(ctx, q, f, id, []Push{p}); err != nil {
 			return err
 		}
 		e, err = executionByID(ctx, q, id)
@@ -134,7 +134,7 @@ func (j *Journal) newEventExecution(ctx context.Context, q querier, f Firing) (i
 
 // deliverTo adds pushes of one repository to its task, and sees to it that a job
 // looks at them when they are due.
-func (j *Journal) deliverTo(ctx context.Context, q querier, registry string, execution int64, pushes []Push) (fresh int, err error) {
+func (j *Journal) deliverTo(ctx context.Context, q querier, f Firing, execution int64, pushes []Push) (fresh int, err error) {
 	now := j.now()
 	due := slices.MinFunc(pushes, func(a, b Push) int { return a.Due.Compare(b.Due) }).Due
 	wake := int64(0) // nothing to wait for
@@ -146,11 +146,11 @@ func (j *Journal) deliverTo(ctx context.Context, q querier, registry string, exe
 		return 0, err
 	}
 	for _, p := range pushes {
-		seq, err := scanID(q.queryRow(ctx, `INSERT INTO pushes (task_id, tag, digest, pushed_at, received_at, due_at)
-			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (task_id, tag) DO UPDATE SET seq = pushes.seq + 1, attempts = 0, digest = excluded.digest,
-			pushed_at = excluded.pushed_at,
+		seq, err := scanID(q.queryRow(ctx, `INSERT INTO pushes (task_id, tag, digest, pushed_at, received_at, due_at, request_id)
+			VALUES ($1, $2, $3, $4, $5, $6, $8) ON CONFLICT (task_id, tag) DO UPDATE SET seq = pushes.seq + 1, attempts = 0, digest = excluded.digest,
+			pushed_at = excluded.pushed_at, request_id = excluded.request_id,
 			due_at = CASE WHEN excluded.tag = '' AND excluded.due_at > pushes.received_at + $7 THEN pushes.due_at ELSE excluded.due_at END RETURNING seq`,
-			task, p.Tag, p.Digest, micros(cmp.Or(p.At, now)), micros(now), micros(cmp.Or(p.Due, now)), maxSettling.Microseconds()))
+			task, p.Tag, p.Digest, micros(cmp.Or(p.At, now)), micros(now), micros(cmp.Or(p.Due, now)), maxSettling.Microseconds(), f.RequestID))
 		if err != nil {
 			return 0, err
 		}
@@ -161,7 +161,7 @@ func (j *Journal) deliverTo(ctx context.Context, q querier, registry string, exe
 			continue
 		}
 		// It may have been deleted in between, and its signatures with it.
-		if err := forget(ctx, q, registry, p.Repository, p.Digest); err != nil {
+		if err := forget(ctx, q, f.Registry, p.Repository, p.Digest); err != nil {
 			return 0, err
 		}
 	}
@@ -204,13 +204,15 @@ type Delivered struct {
 	Attempts int
 	// Told is how often it was pushed again while it waited.
 	Told int64
+	// RequestID is the id of the request that told of it last.
+	RequestID string
 
 	id int64
 }
 
 // Due returns pushes of a task that are due, the oldest first, at most limit.
 func (j *Journal) Due(ctx context.Context, taskID int64, limit int) ([]Delivered, error) {
-	due, err := collect(ctx, j.store.reader(), scanDelivered, `SELECT p.id, p.seq, p.attempts, t.repository, p.tag, p.digest, p.pushed_at, p.due_at
+	due, err := collect(ctx, j.store.reader(), scanDelivered, `SELECT p.id, p.seq, p.attempts, p.request_id, t.repository, p.tag, p.digest, p.pushed_at, p.due_at
 		FROM pushes p JOIN tasks t ON t.id = p.task_id WHERE p.task_id = $1 AND p.due_at <= $2 ORDER BY p.id LIMIT $3`,
 		taskID, micros(j.now()), limit)
 	if err != nil {
@@ -222,7 +224,7 @@ func (j *Journal) Due(ctx context.Context, taskID int64, limit int) ([]Delivered
 func scanDelivered(s scanner) (Delivered, error) {
 	var d Delivered
 	var pushed, due int64
-	err := s.Scan(&d.id, &d.Told, &d.Attempts, &d.Repository, &d.Tag, &d.Digest, &pushed, &due)
+	err := s.Scan(&d.id, &d.Told, &d.Attempts, &d.RequestID, &d.Repository, &d.Tag, &d.Digest, &pushed, &due)
 	d.At, d.Due = fromMicros(pushed), fromMicros(due)
 	return d, err
 }

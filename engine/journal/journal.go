@@ -109,7 +109,7 @@ type Subtask struct {
 type Record struct {
 	ID             int64              `json:"id"`
 	ExecutionID    int64              `json:"execution_id"`
-	RequestID      string             `json:"request_id,omitempty"` // of the request that fired the execution
+	RequestID      string             `json:"request_id,omitempty"` // of the request that asked for it: the delivery, or what fired the execution
 	Policy         string             `json:"policy"`
 	PolicyVersion  string             `json:"policy_version"`
 	Trigger        policy.TriggerType `json:"trigger"`

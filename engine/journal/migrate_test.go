@@ -73,7 +73,7 @@ func TestMigrateOldJournal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			state := old(t)
-			const want = "has schema version 3, this binary needs 7; the daemon migrates it when it starts"
+			const want = "has schema version 3, this binary needs 8; the daemon migrates it when it starts"
 			if _, err := journal.OpenReadOnly(t.Context(), state); err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("before it is migrated: %v", err)
 			}
@@ -153,7 +153,7 @@ func wantOldRest(t *testing.T, j *journal.Journal, begun time.Time) {
 	if n, oldest, err := j.Waiting(ctx); n != 2 || !oldest.Equal(at(26)) || err != nil {
 		t.Errorf("%d pushes wait, since %v, %v", n, oldest, err)
 	}
-	if due, err := j.Due(ctx, 4, 10); err != nil || len(due) != 1 || due[0].Tag != "v2" || due[0].Digest != "sha256:7" || due[0].Repository != "library/app" {
+	if due, err := j.Due(ctx, 4, 10); err != nil || len(due) != 1 || due[0].Tag != "v2" || due[0].Digest != "sha256:7" || due[0].Repository != "library/app" || due[0].RequestID != "" {
 		t.Errorf("%+v, %v", due, err)
 	}
 	if m, known, err := j.Recall(ctx, "prod", "library/app", "sha256:1", "t1"); !known || err != nil || !m.At.Equal(at(29)) {

@@ -35,7 +35,7 @@ func (e *estate) proves(key, identity string, i imageInfo) {
 
 func (e *estate) receive(tag string, want engine.Receipt) {
 	e.t.Helper()
-	got, err := e.Engine.Receive(e.t.Context(), controltest.Registry, []event.Push{{Repository: "library/app", Tag: tag}})
+	got, err := e.Engine.Receive(e.t.Context(), "", controltest.Registry, []event.Push{{Repository: "library/app", Tag: tag}})
 	if err != nil || got != want {
 		e.t.Fatalf("receipt %+v, %v, want %+v", got, err, want)
 	}

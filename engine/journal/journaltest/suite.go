@@ -47,6 +47,7 @@ func Suite(t *testing.T, open func(t *testing.T) *journal.Journal) {
 		"artifact/many":         testManyArtifacts,
 		"inbox/joined":          testInboxJoined,
 		"inbox/alone":           testInboxAlone,
+		"inbox/requests":        testInboxRequests,
 		"inbox/again":           testInboxAgain,
 		"inbox/settling":        testInboxSettling,
 		"inbox/put off":         testInboxPutOff,

@@ -106,6 +106,32 @@ func testInboxJoined(t *testing.T, j *journal.Journal) {
 	}
 }
 
+// A push keeps the id of the request that told of it last, and its execution that of
+// the first.
+func testInboxRequests(t *testing.T, j *journal.Journal) {
+	by := func(id string) journal.Firing {
+		f := pushed()
+		f.RequestID = id
+		return f
+	}
+	deliver(t, j, by("r1"), 2, push("a", "v1"), push("a", "v2"))
+	deliver(t, j, by("r2"), 1, push("a", "v2"), push("a", "v3"))
+	x, tasks := newest(t, j)
+	var got []string
+	for _, d := range due(t, j, tasks["a"].ID, "v1", "v2", "v3") {
+		got = append(got, d.Tag+" "+d.RequestID)
+	}
+	if want := "[v1 r1 v2 r2 v3 r2]"; fmt.Sprint(got) != want || x.RequestID != "r1" {
+		t.Errorf("requests %v of an execution for %q, want %s for r1", got, x.RequestID, want)
+	}
+	alone, err := j.DeliverAlone(t.Context(), by("r3"), push("a", "v1"))
+	must(t, err)
+	_, tasks = newest(t, j)
+	if d := due(t, j, tasks["a"].ID, "v1")[0]; d.RequestID != "r3" || alone.RequestID != "r3" {
+		t.Errorf("alone it is of %q, in an execution for %q", d.RequestID, alone.RequestID)
+	}
+}
+
 // A push that is delivered alone has an execution of its own, whatever is under
 // way, and later pushes may join that.
 func testInboxAlone(t *testing.T, j *journal.Journal) {
