@@ -29,16 +29,13 @@ const (
 // networkAPIs are the APIs of who proves to the door who it is.
 func (d *service) networkAPIs() control.APIs {
 	log := d.log.Named("api")
-	apis := control.APIs{
-		Own: d.ownAPI(nil),
-		SWR: swr.New(swr.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Log: log}),
-		TCR: tcr.New(tcr.Options{Engine: d.engine, Door: d.door, Rights: d.rights, Log: log}),
-		OCI: oci.New(oci.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Keys: d.opener, Log: log}),
+	return control.APIs{
+		Own:  d.ownAPI(nil),
+		SWR:  swr.New(swr.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Log: log}),
+		TCR:  tcr.New(tcr.Options{Engine: d.engine, Door: d.door, Rights: d.rights, Log: log}),
+		OCI:  oci.New(oci.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Keys: d.opener, Log: log}),
+		APIG: apig.New(apig.Options{Journal: d.journal, Door: d.door, Rights: d.rights, Log: log, Seal: d.seal, APIs: d.boundTo}),
 	}
-	if d.seal != nil {
-		apis.APIG = apig.New(apig.Options{Journal: d.journal, Door: d.door, Rights: d.rights, Log: log, Seal: d.seal, APIs: d.boundTo})
-	}
-	return apis
 }
 
 // ownAPI is the API of who is known by authenticate, nil for the door. It is drained

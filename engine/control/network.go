@@ -73,7 +73,13 @@ func Network(o NetworkOptions) http.Handler {
 	mux.HandleFunc("GET /healthz", o.Health.live)
 	mux.HandleFunc("GET /readyz", o.Health.ready)
 	mux.Handle("GET /metrics", o.guarded(metrics(o.Engine, o.Collectors, o.Log)))
-	other := identified(mux)
+	other := identified(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if door.TurnedAway(r) {
+			say(w, http.StatusServiceUnavailable, "too many requests at once")
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if api := o.APIs.find(r.URL.EscapedPath()); api != nil {
 			api.ServeHTTP(w, r)

@@ -4,6 +4,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +14,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
+	apigmodel "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/apig/v2/model"
+	swrmodel "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/swr/v2/model"
 	"github.com/oracle/oci-go-sdk/v65/artifacts"
+	ocicommon "github.com/oracle/oci-go-sdk/v65/common"
+	tcerrors "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/errors"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -39,7 +45,8 @@ type gallery struct {
 	oracle controltest.OracleKey // of a viewer
 }
 
-func newGallery(t *testing.T) *gallery {
+// newGallery serves all APIs behind front.
+func newGallery(t *testing.T, front func(http.Handler) http.Handler) *gallery {
 	t.Helper()
 	core, logs := observer.New(zap.InfoLevel)
 	g := &gallery{logs: logs, oracle: controltest.NewOracleKey(t)}
@@ -59,14 +66,14 @@ func newGallery(t *testing.T) *gallery {
 	health := control.NewHealth(control.HealthOptions{Dependencies: g.Engine.Dependencies, Log: log})
 	own := api.New(api.Options{Engine: g.Engine, Journal: g.Journal, Rights: g.Rights, Door: g.Door, Log: log, Health: health})
 	t.Cleanup(own.Drain)
-	g.URL = g.Serve(t, control.Network(control.NetworkOptions{Events: http.NotFoundHandler(), Health: health, Engine: g.Engine, Door: g.Door, Rights: g.Rights,
+	g.URL = g.Serve(t, front(control.Network(control.NetworkOptions{Events: http.NotFoundHandler(), Health: health, Engine: g.Engine, Door: g.Door, Rights: g.Rights,
 		Collectors: []prometheus.Collector{m}, APIs: control.APIs{
 			Own:  own,
 			SWR:  swr.New(swr.Options{Engine: g.Engine, Journal: g.Journal, Door: g.Door, Rights: g.Rights, Log: log}),
 			TCR:  tcr.New(tcr.Options{Engine: g.Engine, Door: g.Door, Rights: g.Rights, Log: log}),
 			OCI:  oci.New(oci.Options{Engine: g.Engine, Journal: g.Journal, Door: g.Door, Rights: g.Rights, Log: log}),
 			APIG: apig.New(apig.Options{Journal: g.Journal, Door: g.Door, Rights: g.Rights, Log: log, Seal: seal, APIs: func(string) []apig.API { return nil }}),
-		}}))
+		}})))
 	return g
 }
 
@@ -102,7 +109,7 @@ func (g *gallery) ask(t *testing.T, n int, method, path, accessKey, secret strin
 // TestRefusedCallers: whatever the API, who is refused is counted and logged; and what
 // it wanted to change is in the audit log.
 func TestRefusedCallers(t *testing.T) {
-	g := newGallery(t)
+	g := newGallery(t, func(h http.Handler) http.Handler { return h })
 	const admin, viewer, stranger = controltest.AdminKey, controltest.ViewerKey, controltest.StrangerKey
 	instance := "/v2/p/instances/" + controltest.Instance
 	one := instance + "/namespaces/team/signature/policies/1"
@@ -158,6 +165,40 @@ func TestRefusedCallers(t *testing.T) {
 		if !strings.Contains(text, "sealwright_api_requests_total"+line+"\n") {
 			t.Errorf("no %s", line)
 		}
+	}
+}
+
+// TestTurnedAway: there is no room, and each vendor's SDK is told so as the vendor would.
+func TestTurnedAway(t *testing.T) {
+	g := newGallery(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, door.TurnAway(r)) })
+	})
+	huawei := func(err error) string {
+		if e := (*sdkerr.ServiceResponseError)(nil); errors.As(err, &e) && e.RequestId != "" {
+			return fmt.Sprint(e.StatusCode, " ", e.ErrorCode)
+		}
+		return fmt.Sprint(err)
+	}
+	_, ofSWR := g.SWR(t, controltest.AdminKey, controltest.AdminSecret).ListInstanceSignPolicies(&swrmodel.ListInstanceSignPoliciesRequest{InstanceId: controltest.Instance})
+	_, ofAPIG := g.APIG(t, controltest.AdminKey, controltest.AdminSecret).ListSignatureKeysV2(&apigmodel.ListSignatureKeysV2Request{InstanceId: controltest.Registry})
+	ofTCR := g.TCR(controltest.AdminKey, controltest.AdminSecret).Call("DescribeInstances", map[string]any{}, nil)
+	id, said, once := "ocid1.containerimagesignature.oc1..x", "", ocicommon.NoRetryPolicy() // it would try again, for minutes
+	_, ofOCI := g.Oracle(t, g.oracle).DeleteContainerImageSignature(t.Context(), artifacts.DeleteContainerImageSignatureRequest{ImageSignatureId: &id,
+		RequestMetadata: ocicommon.RequestMetadata{RetryPolicy: &once}})
+	if e, ok := ocicommon.IsServiceError(ofOCI); ok && e.GetOpcRequestID() != "" {
+		said = fmt.Sprint(e.GetHTTPStatusCode(), " ", e.GetCode())
+	}
+	code := ""
+	if e := (*tcerrors.TencentCloudSDKError)(nil); errors.As(ofTCR, &e) && e.RequestId != "" {
+		code = e.Code
+	}
+	status, own := g.ask(t, 1, http.MethodGet, "/api/v1/policies", controltest.AdminKey, controltest.AdminSecret, nil)
+	other, health := g.ask(t, 1, http.MethodGet, "/healthz", "", "", nil)
+	if d := cmp.Diff([]string{"429 APIGW.0308", "429 APIG.0308", "RequestLimitExceeded", "429 TooManyRequests"}, []string{huawei(ofSWR), huawei(ofAPIG), code, said}); d != "" {
+		t.Errorf("%s\n%v, %v", d, ofTCR, ofOCI)
+	}
+	if status != http.StatusServiceUnavailable || !strings.Contains(own, `"request_id":"`) || other != http.StatusServiceUnavailable || !strings.Contains(health, "too many requests") {
+		t.Errorf("%d %s, %d %s", status, own, other, health)
 	}
 }
 

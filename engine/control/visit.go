@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -131,8 +130,8 @@ func recognize(r *http.Request) {
 	}
 }
 
-// serve has a request answered, and says how many there may be. A stranger's
-// connection is closed with the answer.
+// serve has a request answered, and turns those away that are too many, which inner
+// answers. A stranger's connection is closed with the answer.
 func (s *visits) serve(inner http.Handler) http.Handler {
 	return s.all.count(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := r.Context().Value(visitKey{}).(*visit) //nolint:forcetypeassert // visited put it there
@@ -142,8 +141,7 @@ func (s *visits) serve(inner http.Handler) http.Handler {
 		}
 		if !ok {
 			w.Header().Set("Retry-After", "1")
-			w.Header().Set(requestIDHeader, rand.Text())
-			say(w, http.StatusServiceUnavailable, "too many requests at once")
+			inner.ServeHTTP(w, door.TurnAway(r))
 			return
 		}
 		defer leave()

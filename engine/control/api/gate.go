@@ -74,6 +74,9 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 		return err
 	}
 	s.route = found
+	if door.TurnedAway(r) {
+		return errBusy
+	}
 	// A browser shows a client certificate by itself, also when another site's page has it ask.
 	if err := a.origins.Check(r); err != nil {
 		return rights.ErrOrigin

@@ -41,13 +41,14 @@ type API struct {
 // them.
 const Everywhere = "sinks"
 
-// Options are what the API works with. All are required.
+// Options are what the API works with. All but Seal are required.
 type Options struct {
 	Journal *journal.Journal
 	Door    *door.Door
 	Rights  *rights.Rights
 	Log     *zap.Logger
-	// Seal encrypts secrets. Keys has the same.
+	// Seal encrypts secrets. Keys has the same. Nil: there are no signature keys, and
+	// every caller is told so.
 	Seal *Seal
 	// APIs returns those of a registry, or with "" those of no registry. It is asked for
 	// each request.
@@ -108,6 +109,9 @@ func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 	c.operation, c.instance, c.id = to.operation, to.instance, to.id
 	if c.caller, c.body, err = h.enter(r); err != nil {
 		return answer{}, err
+	}
+	if h.o.Seal == nil {
+		return answer{}, notHere()
 	}
 	c.registry, err = h.o.Rights.Registry(c.caller, c.instance)
 	if err != nil && (c.instance != Everywhere || !c.caller.SeesAll()) {

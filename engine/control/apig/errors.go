@@ -62,6 +62,13 @@ func noRoute() *problem {
 	return &problem{status: http.StatusNotFound, Code: "APIG.0101", Message: "The API does not exist or has not been published in the environment."}
 }
 
+// notHere is for whoever may call, where nothing can encrypt a secret.
+func notHere() *problem {
+	p := noRoute()
+	p.Detail = "signature keys are off: the daemon's configuration has no signature_keys"
+	return p
+}
+
 func noInstance(id string) *problem {
 	return &problem{status: http.StatusNotFound, Code: "APIG.3030", Message: "The instance does not exist;id:" + short(id)}
 }

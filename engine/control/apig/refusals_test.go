@@ -27,6 +27,23 @@ func everything(id string) [][3]string {
 	}
 }
 
+// TestSignatureKeysAreOff: where nothing can encrypt secrets, who may call is told why,
+// in the vendor's words, and who may not is told nothing.
+func TestSignatureKeysAreOff(t *testing.T) {
+	t.Parallel()
+	place := newPlace(t, quick())
+	place.url = place.Serve(t, apig.New(apig.Options{Journal: place.Journal, Door: place.Door, Rights: place.Rights, Log: zap.NewNop(), APIs: place.listed}))
+	for _, op := range everything(strings.Repeat("0", 32)) {
+		what := op[0] + " " + op[1]
+		answer := place.ask(t, op[0], base+op[1], controltest.AdminToken, op[2])
+		want(t, what, answer, 404, "APIG.0101", "The API does not exist or has not been published in the environment.")
+		if !strings.Contains(answer.text("detail"), "signature_keys") {
+			t.Errorf("%s: %s", what, answer.raw)
+		}
+		want(t, what+" by a wrong token", place.ask(t, op[0], base+op[1], "wrong", op[2]), 401, "APIG.1002", "Incorrect token or token resolution failed")
+	}
+}
+
 // TestWhoMay: for every operation, who may not is told so before anything else, and
 // another tenant's instance is one that is not there.
 func TestWhoMay(t *testing.T) {

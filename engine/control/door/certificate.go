@@ -11,6 +11,9 @@ import (
 // has its private key. Known is the certificate itself and not who issued it; a time
 // outside of the one that it is valid for is ErrClock.
 func (d *Door) Certificate(r *http.Request) (Caller, []byte, error) {
+	if TurnedAway(r) {
+		return Caller{}, nil, ErrBusy
+	}
 	leaf := clientLeaf(r)
 	if leaf == nil {
 		return Caller{}, nil, ErrNoCredentials

@@ -106,6 +106,9 @@ type claim struct {
 // enter finds out if a claim is true. What is cheap is looked at first: a body is
 // read only for a request that may still be good.
 func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
+	if TurnedAway(r) {
+		return Caller{}, nil, ErrBusy
+	}
 	if d.config.Clock().Sub(c.at).Abs() > c.window {
 		return Caller{}, nil, ErrClock
 	}

@@ -20,9 +20,9 @@ var (
 	ErrClock = errors.New("the request's time is outside the window, check the clock")
 	// ErrReplayed is for a change that was taken before. It comes as *ReplayedError.
 	ErrReplayed = errors.New("the request was received before")
-	// ErrBusy is for a change by a caller whose last ones fill the memory of replays.
-	// The same request may be sent again later.
-	ErrBusy = errors.New("too many requests of this credential within the window")
+	// ErrBusy is for a change by a caller whose last ones fill the memory of replays, and
+	// for whatever was turned away. The same request may be sent again later.
+	ErrBusy = errors.New("too many requests at once, or of this credential within the window")
 	// ErrTooLarge is for a body above the limit.
 	ErrTooLarge = errors.New("the body is too large")
 	// ErrBodyHash is for a body that is not the one whose hash the request names.

@@ -9,6 +9,9 @@ import (
 // Token returns who sent a request with a token, in X-Auth-Token or as
 // Authorization: Bearer, and its body.
 func (d *Door) Token(r *http.Request) (Caller, []byte, error) {
+	if TurnedAway(r) {
+		return Caller{}, nil, ErrBusy
+	}
 	token, err := parseToken(r)
 	if err != nil {
 		return Caller{}, nil, err
