@@ -79,6 +79,16 @@ type Caller struct {
 	Registries []string
 	Namespaces []string
 	Keys       []string
+
+	forget func() // the request that it sent
+}
+
+// Forget lets the caller send its request again as it is, once: nothing of what it asks
+// for was begun. Otherwise it would be told that it was received before.
+func (c Caller) Forget() {
+	if c.forget != nil {
+		c.forget()
+	}
 }
 
 // Uses reports whether the caller's policies may sign with the key of that name.

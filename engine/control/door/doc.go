@@ -43,9 +43,10 @@
 // one second has the second refused as a replay. SDKs sign again when they try again,
 // except Tencent's: after RequestLimitExceeded or a lost connection it sends the same
 // signature, if it was told to try again at all. So a dialect that limits rates does
-// so in [Config.Admit], before a request is remembered; and a change whose answer was
-// lost is not made twice. With what a [ReplayedError] says, a dialect may look whether
-// what is asked for again is so already.
+// so in [Config.Admit], before a request is remembered; one of which nothing was begun is
+// forgotten ([Caller.Forget]); and a change whose answer was lost is not made twice. With
+// what a [ReplayedError] says, a dialect may look whether what is asked for again is so
+// already.
 //
 // The memory of each access key and OCI key id is bounded, and only requests whose
 // signature is right get into it. Full of signatures that could still be replayed, it

@@ -137,7 +137,8 @@ func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
 		return Caller{}, nil, err
 	}
 	if !c.forgettable {
-		switch err := h.memory.admit(c, d.config.Clock); {
+		caller.forget, err = h.memory.admit(c, d.config.Clock)
+		switch {
 		case errors.Is(err, ErrReplayed):
 			return Caller{}, nil, &ReplayedError{Caller: caller, Body: body}
 		case err != nil:

@@ -123,5 +123,6 @@ func (g *Gate) SDKHMAC(r *http.Request, body []byte, key SDKKey) error {
 	if reads(r.Method) {
 		return nil
 	}
-	return g.memory.admit(claim{at: a.at, window: g.window, signature: a.signature}, g.clock)
+	_, err = g.memory.admit(claim{at: a.at, window: g.window, signature: a.signature}, g.clock)
+	return err
 }

@@ -15,18 +15,24 @@ type memory struct {
 	// latest is the last time that the memory was swept at. Its time never goes back:
 	// what was swept could be replayed otherwise.
 	latest time.Time
-	seen   map[[sha256.Size]byte]bool // whether all that came with it were repeatable
+	seen   map[[sha256.Size]byte]sighting
 	order  expiries
 }
 
+// A sighting is of a signature that came.
+type sighting struct {
+	repeatable bool // all that came with it were
+	forgotten  bool // it may come once more
+}
+
 func newMemory(limit int) *memory {
-	return &memory{limit: limit, seen: map[[sha256.Size]byte]bool{}}
+	return &memory{limit: limit, seen: map[[sha256.Size]byte]sighting{}}
 }
 
 // admit takes a claim that is true: once, or again if it was and is repeatable. It
 // reads the clock itself, after what it forgets: a request that was within the window
-// when it began to arrive need not be any more.
-func (m *memory) admit(c claim, clock func() time.Time) error {
+// when it began to arrive need not be any more. It returns what forgets the claim.
+func (m *memory) admit(c claim, clock func() time.Time) (forget func(), err error) {
 	mark := sha256.Sum256(c.signature)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -38,20 +44,31 @@ func (m *memory) admit(c claim, clock func() time.Time) error {
 	}
 	until := c.at.Add(c.window)
 	if until.Before(m.latest) {
-		return ErrClock
+		return nil, ErrClock
 	}
-	if repeatable, seen := m.seen[mark]; seen {
-		if repeatable && c.repeatable {
-			return nil
-		}
-		return ErrReplayed
+	before, seen := m.seen[mark]
+	switch {
+	case seen && before.repeatable && c.repeatable:
+		return func() {}, nil
+	case seen && !before.forgotten:
+		return nil, ErrReplayed
+	case !seen && len(m.seen) >= m.limit:
+		return nil, ErrBusy
+	case !seen:
+		heap.Push(&m.order, expiry{until, mark})
 	}
-	if len(m.seen) >= m.limit {
-		return ErrBusy
+	m.seen[mark] = sighting{repeatable: c.repeatable}
+	return func() { m.forget(mark) }, nil
+}
+
+// forget lets a signature come once more. It keeps its place until it expires.
+func (m *memory) forget(mark [sha256.Size]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, seen := m.seen[mark]; seen {
+		s.forgotten = true
+		m.seen[mark] = s
 	}
-	m.seen[mark] = c.repeatable
-	heap.Push(&m.order, expiry{until, mark})
-	return nil
 }
 
 // An expiry is when a signature is forgotten.

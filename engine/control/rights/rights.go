@@ -171,10 +171,12 @@ type Change struct {
 }
 
 // Change lets do change something, and writes down before that it will, and after it
-// what came of it. Nothing is changed that cannot be written down.
+// what came of it. Nothing is changed that cannot be written down; then the caller may
+// send the same request again.
 func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) error) error {
 	id, err := r.options.Journal.Audit(ctx, journal.AuditEntry{Caller: c.Caller.Name, API: c.API, Action: c.Action, Target: c.Target, RequestID: c.RequestID})
 	if err != nil {
+		c.Caller.Forget()
 		return err
 	}
 	err = do(ctx)
