@@ -74,6 +74,7 @@ type Engine struct {
 	changed  chan struct{} // 1-buffered: the setup was replaced
 	stopping chan struct{} // closed: begin no more artifacts
 	stopOnce sync.Once
+	way      way
 	busy     turn.Order      // one artifact is worked on once in this process
 	unended  unended         // what the journal could not be told of artifacts
 	cut      context.Context //nolint:containedctx // ends artifacts that have begun; the engine's life, not a call's

@@ -145,7 +145,8 @@ func (a *app) build(ctx context.Context, cfg *configs.Config, d *service) (_ *se
 		}
 	}()
 	d.current.Store(cfg)
-	d.rights = rights.New(rights.Options{Journal: d.journal, Log: d.log.Named("audit"), Answered: d.metrics.Answered})
+	d.rights = rights.New(rights.Options{Journal: d.journal, Log: d.log.Named("audit"), Answered: d.metrics.Answered,
+		GiveWay: func() func() { return d.engine.GiveWay() }})
 	if d.door, err = door.New(door.Config{Admit: admits(control.Known, tcr.NewLimiter(0).Admit, d.rights.Admit)}); err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,14 +38,16 @@ import (
 	"github.com/sealwright/sealwright/engine/control/swr"
 	"github.com/sealwright/sealwright/engine/control/tcr"
 	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
 // A gallery is all APIs behind one address.
 type gallery struct {
 	*controltest.House
 	controltest.Vendors
-	logs   *observer.ObservedLogs
-	oracle controltest.OracleKey // of a viewer
+	logs    *observer.ObservedLogs
+	oracle  controltest.OracleKey // of a viewer
+	waiting atomic.Int64          // for whom the engine gives way
 }
 
 // newGallery serves all APIs behind front.
@@ -56,7 +61,9 @@ func newGallery(t *testing.T, front func(http.Handler) http.Handler) *gallery {
 		t.Fatal(err)
 	}
 	m := control.NewMetrics()
-	g.House = controltest.New(t, controltest.Options{Rights: rights.Options{Log: zap.New(core), Answered: m.Answered},
+	g.House = controltest.New(t, controltest.Options{Rights: rights.Options{Log: zap.New(core), Answered: m.Answered,
+		GiveWay: func() func() { g.waiting.Add(1); return func() { g.waiting.Add(-1) } }},
+
 		Credentials: []door.Credential{{Name: "oci viewer", Role: door.Viewer, OCIKeyID: g.oracle.ID, OCIPublicKey: public.(*rsa.PublicKey)}}})
 	seal, err := apig.NewSeal(make([]byte, apig.SealSize))
 	if err != nil {
@@ -165,6 +172,66 @@ func TestRefusedCallers(t *testing.T) {
 		if !strings.Contains(text, "sealwright_api_requests_total"+line+"\n") {
 			t.Errorf("no %s", line)
 		}
+	}
+}
+
+// TestTurnsOfAllAPIs: whatever the API, who has to do with the journal waits while others
+// have, and the engine gives way; who asks a registry does not wait.
+func TestTurnsOfAllAPIs(t *testing.T) {
+	g := newGallery(t, func(h http.Handler) http.Handler { return h })
+	var leave []func()
+	for range 3 {
+		_, done, err := g.Rights.Turn(t.Context(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave = append(leave, done)
+	}
+	var asked sync.WaitGroup
+	swrClient, apigClient, oracle := g.SWR(t, controltest.AdminKey, controltest.AdminSecret), g.APIG(t, controltest.AdminKey, controltest.AdminSecret), g.Oracle(t, g.oracle)
+	compartment := controltest.Registry
+	reads := map[string]func() error{
+		"swr": func() error {
+			_, err := swrClient.ListInstanceSignPolicies(&swrmodel.ListInstanceSignPoliciesRequest{InstanceId: controltest.Instance})
+			return err
+		},
+		"apig": func() error {
+			_, err := apigClient.ListSignatureKeysV2(&apigmodel.ListSignatureKeysV2Request{InstanceId: controltest.Registry})
+			return err
+		},
+		"oci": func() error {
+			_, err := oracle.ListContainerImageSignatures(context.Background(), artifacts.ListContainerImageSignaturesRequest{CompartmentId: &compartment})
+			return err
+		},
+		"tcr": func() error {
+			return g.TCR(controltest.AdminKey, controltest.AdminSecret).Call("DescribeInstances", map[string]any{}, nil)
+		},
+		"own": func() error {
+			if status, body := g.ask(t, 1, http.MethodGet, "/api/v1/policies", controltest.AdminKey, controltest.AdminSecret, nil); status != http.StatusOK {
+				return fmt.Errorf("%d %s", status, body)
+			}
+			return nil
+		},
+	}
+	var answered atomic.Int64
+	for name, read := range reads {
+		asked.Go(func() {
+			if err := read(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			answered.Add(1)
+		})
+	}
+	registrytest.Eventually(t, time.Minute, "all wait", func() bool { return g.waiting.Load() == int64(len(reads)) })
+	if err := g.TCR(controltest.AdminKey, controltest.AdminSecret).Call("DescribeNamespaces", map[string]any{"RegistryId": controltest.Instance}, nil); err != nil || answered.Load() != 0 {
+		t.Errorf("who asks a registry: %v; %d others were answered before", err, answered.Load())
+	}
+	for _, done := range leave {
+		done()
+	}
+	asked.Wait()
+	if n := g.waiting.Load(); n != 0 {
+		t.Errorf("%d wait still", n)
 	}
 }
 

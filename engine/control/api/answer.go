@@ -5,47 +5,29 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"runtime"
 	"strconv"
-	"time"
+
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
-
-// slotPatience is how long a request waits for a slot.
-const slotPatience = 20 * time.Second
-
-// newSlots returns the slots of requests that are worked on at once: two for each
-// processor. All others sleep. Go has no priorities: each step of the engine's waits
-// behind the requests that are ready to go on. With fewer slots a processor does
-// nothing for requests whenever the one that has its slot is not on it, and then
-// readers wait in line although there is time for them.
-func newSlots() chan struct{} { return make(chan struct{}, 2*runtime.GOMAXPROCS(0)) }
 
 // A place is a slot that a request has, or has not yet.
 type place struct {
-	slots chan struct{}
-	taken bool
+	rights *rights.Rights
+	left   func() // nil without a slot
 }
 
 // take waits for a slot if the request has none.
-func (p *place) take(ctx context.Context) error {
-	if p.taken {
-		return nil
+func (p *place) take(ctx context.Context) (err error) {
+	if p.left == nil {
+		p.left, err = p.rights.Slot(ctx)
 	}
-	patience, cancel := context.WithTimeout(ctx, slotPatience)
-	defer cancel()
-	select {
-	case p.slots <- struct{}{}:
-		p.taken = true
-		return nil
-	case <-patience.Done():
-		return cmp.Or(ctx.Err(), errBusy)
-	}
+	return err
 }
 
 func (p *place) leave() {
-	if p.taken {
-		<-p.slots
-		p.taken = false
+	if p.left != nil {
+		p.left()
+		p.left = nil
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
 // A slowReader takes nothing of an answer until it may.
@@ -49,9 +50,9 @@ func await(t *testing.T, c <-chan struct{}) {
 // body slowly or follow a stream keep nobody waiting; who has the slot does.
 func TestSlowCallersHaveNoSlot(t *testing.T) {
 	t.Parallel()
-	h := controltest.New(t, controltest.Options{})
+	gave, ended := 0, 0
+	h := controltest.New(t, controltest.Options{Rights: rights.Options{Slots: 1, GiveWay: func() func() { gave++; return func() { ended++ } }}})
 	a := New(Options{Engine: h.Engine, Journal: h.Journal, Rights: h.Rights, Door: h.Door, Log: zap.NewNop()})
-	a.slots = make(chan struct{}, 1)
 	serve := func(ctx context.Context, w http.ResponseWriter, method string, body io.Reader) {
 		r := httptest.NewRequestWithContext(ctx, method, Prefix+"/policies", body)
 		r.Header.Set("Authorization", "Bearer "+controltest.AdminToken)
@@ -77,13 +78,16 @@ func TestSlowCallersHaveNoSlot(t *testing.T) {
 	close(sender.goOn)
 	slow.Wait()
 
-	a.slots <- struct{}{}
+	taken := &place{rights: h.Rights}
+	if err := taken.take(t.Context()); err != nil || gave != 0 {
+		t.Errorf("with a slot: %v; the engine gave way %d times", err, gave)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := (&place{slots: a.slots}).take(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("without a slot: %v", err)
+	if err := (&place{rights: h.Rights}).take(ctx); !errors.Is(err, context.Canceled) || gave != 1 || ended != 1 {
+		t.Errorf("without a slot: %v; the engine gave way %d times, and %d times no more", err, gave, ended)
 	}
-	<-a.slots
+	taken.leave()
 	if status := read(); status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}

@@ -4,7 +4,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"sync"
@@ -61,8 +60,6 @@ type API struct {
 	drained chan struct{}
 	streams *places
 	surveys *places
-	slots   chan struct{} // see newSlots
-	turns   chan struct{} // who has to do with the journal, see inTurn
 }
 
 // A route is what is known of an operation before it is asked.
@@ -86,8 +83,7 @@ func New(o Options) *API {
 		o.Heartbeat = 15 * time.Second
 	}
 	a := &API{Options: o, mux: http.NewServeMux(), routes: map[string]*route{}, allow: map[string]string{},
-		drained: make(chan struct{}), streams: newPlaces(maxStreams, maxStreamsOfCaller), surveys: newPlaces(maxSurveys, maxSurveysOfCaller),
-		slots: newSlots(), turns: make(chan struct{}, maxTurns)}
+		drained: make(chan struct{}), streams: newPlaces(maxStreams, maxStreamsOfCaller), surveys: newPlaces(maxSurveys, maxSurveysOfCaller)}
 	a.huma = newHuma(a.mux)
 	a.policyOperations()
 	a.changeOperations()
@@ -119,25 +115,15 @@ func (a *API) until(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(nil); <-done }
 }
 
-// maxTurns is how many requests have to do with the journal at once: fewer than it
-// has connections for readers, so that signing finds one that is free.
-const maxTurns = 3
-
-// turnPatience is how long a request may wait for its turn, and then a read may take.
-const turnPatience = 20 * time.Second
-
 // inTurn calls do when it is this request's turn.
 func inTurn[T any](ctx context.Context, a *API, do func(context.Context) (T, error)) (T, error) {
-	patience, cancel := context.WithTimeout(ctx, turnPatience)
-	defer cancel()
-	select {
-	case a.turns <- struct{}{}:
-		defer func() { <-a.turns }()
-		return do(ctx)
-	case <-patience.Done():
+	_, leave, err := a.Rights.Turn(ctx, true) // reads are bounded already
+	if err != nil {
 		var none T
-		return none, cmp.Or(ctx.Err(), errBusy)
+		return none, err
 	}
+	defer leave()
+	return do(ctx)
 }
 
 // isDrained reports whether Drain was called.

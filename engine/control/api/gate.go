@@ -75,13 +75,13 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	}
 	s.route = found
 	if door.TurnedAway(r) {
-		return errBusy
+		return rights.ErrBusy
 	}
 	// A browser shows a client certificate by itself, also when another site's page has it ask.
 	if err := a.origins.Check(r); err != nil {
 		return rights.ErrOrigin
 	}
-	p := &place{slots: a.slots}
+	p := &place{rights: a.Rights}
 	defer p.leave()
 	if r.ContentLength == 0 { // else it may come slowly
 		if err := p.take(r.Context()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
 // An operation is what can be asked for: how it is found, what it is for, and who may.
@@ -64,13 +65,13 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 	})
 }
 
-// bounded ends a read that takes too long. A change goes on: its end is written down.
+// bounded ends a read that takes too long.
 func bounded[O any](o operation, do func(context.Context) (*O, error)) func(context.Context) (*O, error) {
 	if o.method != http.MethodGet {
 		return do
 	}
 	return func(ctx context.Context) (*O, error) {
-		limited, cancel := context.WithTimeout(ctx, turnPatience)
+		limited, cancel := context.WithTimeout(ctx, rights.TurnTime)
 		defer cancel()
 		out, err := do(limited)
 		if err != nil && limited.Err() != nil && ctx.Err() == nil {

@@ -126,7 +126,12 @@ func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return answer{}, invalidQuery("query", "the query is not one")
 	}
-	return to.run(h, r.Context(), *c)
+	turn, leave, err := h.o.Rights.Turn(r.Context(), r.Method != http.MethodGet)
+	if err != nil {
+		return answer{}, fmt.Errorf("%w: %w", throttled(), err)
+	}
+	defer leave()
+	return to.run(h, turn, *c)
 }
 
 // enter finds out who asks: by token if there is one, else by signature.

@@ -89,6 +89,10 @@ func forbidden(detail string) *problem {
 	return &problem{status: http.StatusForbidden, Code: "APIG.1005", Message: "No permissions to request this method", Detail: detail}
 }
 
+func throttled() *problem {
+	return &problem{status: http.StatusTooManyRequests, Code: "APIG.0308", Message: "The throttling threshold has been reached."}
+}
+
 func internal() *problem {
 	return &problem{status: http.StatusInternalServerError, Code: "APIG.9999", Message: "System error"}
 }
@@ -124,7 +128,7 @@ func fromDoor(err error, token bool) *problem {
 	case errors.Is(err, door.ErrTooLarge):
 		return &problem{status: http.StatusRequestEntityTooLarge, Code: "APIG.0201", Message: "Request entity too large."}
 	case errors.Is(err, rights.ErrRate), errors.Is(err, door.ErrBusy):
-		return &problem{status: http.StatusTooManyRequests, Code: "APIG.0308", Message: "The throttling threshold has been reached."}
+		return throttled()
 	case errors.Is(err, door.ErrNoCredentials):
 		return denied("APIG.1000", "The token is missing.")
 	case token:

@@ -110,6 +110,7 @@ type answer struct {
 type operation struct {
 	name    string // Oracle's; empty for what there is not
 	changes bool
+	long    bool // it waits for more than the journal
 	run     func(*handler, context.Context, *call) (answer, error)
 }
 
@@ -170,6 +171,14 @@ func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
+	if !c.operation.long {
+		turn, leave, err := h.Rights.Turn(ctx, c.operation.changes)
+		if err != nil {
+			return answer{}, err
+		}
+		defer leave()
+		ctx = turn
+	}
 	return c.operation.run(h, ctx, c)
 }
 
@@ -177,20 +186,20 @@ func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 // segment.
 var routes = map[string]map[string]operation{ //nolint:gochecknoglobals // never changed
 	"imageSignatures": {
-		http.MethodGet:  {"ListContainerImageSignatures", false, (*handler).listSignatures},
-		http.MethodPost: {"CreateContainerImageSignature", true, (*handler).createSignature},
+		http.MethodGet:  {"ListContainerImageSignatures", false, false, (*handler).listSignatures},
+		http.MethodPost: {"CreateContainerImageSignature", true, true, (*handler).createSignature},
 	},
 	"imageSignatures/{id}": {
-		http.MethodGet:    {"GetContainerImageSignature", false, (*handler).getSignature},
-		http.MethodPut:    {"UpdateContainerImageSignature", true, (*handler).updateSignature},
-		http.MethodDelete: {"DeleteContainerImageSignature", true, (*handler).deleteSignature},
+		http.MethodGet:    {"GetContainerImageSignature", false, false, (*handler).getSignature},
+		http.MethodPut:    {"UpdateContainerImageSignature", true, false, (*handler).updateSignature},
+		http.MethodDelete: {"DeleteContainerImageSignature", true, false, (*handler).deleteSignature},
 	},
-	"images":                          {http.MethodGet: {"ListContainerImages", false, (*handler).listImages}},
-	"images/{id}":                     {http.MethodGet: {"GetContainerImage", false, (*handler).getImage}},
-	"images/actions/lookupImageByUri": {http.MethodPost: {"LookupContainerImageByUri", false, (*handler).lookupImage}},
-	"repositories":                    {http.MethodGet: {"ListContainerRepositories", false, (*handler).listRepositories}},
-	"repositories/{id}":               {http.MethodGet: {"GetContainerRepository", false, (*handler).getRepository}},
-	"configuration":                   {http.MethodGet: {"GetContainerConfiguration", false, (*handler).getConfiguration}},
+	"images":                          {http.MethodGet: {"ListContainerImages", false, true, (*handler).listImages}},
+	"images/{id}":                     {http.MethodGet: {"GetContainerImage", false, true, (*handler).getImage}},
+	"images/actions/lookupImageByUri": {http.MethodPost: {"LookupContainerImageByUri", false, true, (*handler).lookupImage}},
+	"repositories":                    {http.MethodGet: {"ListContainerRepositories", false, true, (*handler).listRepositories}},
+	"repositories/{id}":               {http.MethodGet: {"GetContainerRepository", false, true, (*handler).getRepository}},
+	"configuration":                   {http.MethodGet: {"GetContainerConfiguration", false, false, (*handler).getConfiguration}},
 }
 
 func route(method, path string) (operation, string, error) {

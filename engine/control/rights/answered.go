@@ -59,7 +59,7 @@ var reasons = []struct { //nolint:gochecknoglobals // a table
 	{door.ErrNoCredentials, "no_credentials"}, {door.ErrMalformed, "malformed"}, {door.ErrUnsupported, "unsupported"},
 	{door.ErrUnknown, "unknown_credential"}, {door.ErrSignature, "wrong_signature"}, {door.ErrClock, "clock"},
 	{door.ErrReplayed, "replayed"}, {door.ErrBusy, "busy"}, {door.ErrTooLarge, "too_large"}, {door.ErrBodyHash, "body_hash"},
-	{ErrRate, "rate"}, {ErrOrigin, "origin"}, {ErrRole, byRole}, {ErrUnknown, byPlace},
+	{ErrRate, "rate"}, {ErrBusy, "busy"}, {ErrOrigin, "origin"}, {ErrRole, byRole}, {ErrUnknown, byPlace},
 }
 
 // reasonOf returns why a caller was refused; nothing if it was not, but could not be

@@ -1,6 +1,6 @@
 // Package rights decides what a caller may do: which registry the name means that a
 // vendor's API calls it by, whether the caller sees it, what its role allows, how
-// often it may ask. It keeps the audit log of what callers changed, and sees to it that
+// often it may ask, and when it is its turn. It keeps the audit log of what callers changed, and sees to it that
 // who is refused leaves a trace.
 //
 // Who the caller is has been found out before, by package door.
@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ var (
 	ErrRole = errors.New("your role does not allow this")
 	// ErrRate is for a caller who asks too often. It may ask again later.
 	ErrRate = errors.New("too many requests")
+	// ErrBusy is for a request whose turn does not come. It may be sent again later.
+	ErrBusy = errors.New("too many requests are waiting; try again later")
 	// ErrOrigin is for a change that a page of another site has a browser ask for.
 	ErrOrigin = errors.New("a page of another site asks for this; browsers may change nothing for it here")
 )
@@ -51,6 +54,11 @@ type Options struct {
 	Answered func(api, operation, code string)
 	// Clock is time.Now by default. It is called by many goroutines.
 	Clock func() time.Time
+	// GiveWay is called when a request has to wait for its turn, and what it returns when
+	// the turn has come. Nil: nothing gives way.
+	GiveWay func() (done func())
+	// Slots is how many requests are worked on at once. Default: 2 for each processor.
+	Slots int
 }
 
 // Rights are those of all callers. Their methods may be called by many goroutines.
@@ -58,7 +66,9 @@ type Rights struct {
 	options   Options
 	instances atomic.Pointer[[]Instance]
 
-	mu       sync.Mutex
+	mu           sync.Mutex
+	slots, turns chan struct{}
+
 	budgets  map[string]*budget // by caller; there are no more than credentials
 	warnings map[[2]string]*warning
 }
@@ -80,7 +90,11 @@ func New(o Options) *Rights {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	r := &Rights{options: o, budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
+	if o.Slots <= 0 {
+		o.Slots = 2 * runtime.GOMAXPROCS(0)
+	}
+	r := &Rights{options: o, slots: make(chan struct{}, o.Slots), turns: make(chan struct{}, maxTurns),
+		budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
 	r.instances.Store(&[]Instance{})
 	return r
 }

@@ -65,6 +65,10 @@ func unauthenticated(code, why string) *failure {
 	return &failure{status: http.StatusUnauthorized, code: code, text: "Incorrect IAM authentication information: " + why}
 }
 
+func throttled() *failure {
+	return &failure{status: http.StatusTooManyRequests, code: codeRate, text: "The throttling threshold has been reached. Try again later."}
+}
+
 // invalid says what is wrong with one field, and faulty with several.
 func invalid(field, problem, allowed string) *failure {
 	return faulty([]policy.Fault{{Field: field, Problem: problem, Allowed: allowed}})
@@ -107,7 +111,7 @@ func (r refused) failure() *failure {
 	}
 	switch err := r.err; {
 	case errors.Is(err, rights.ErrRate), errors.Is(err, door.ErrBusy):
-		return &failure{status: http.StatusTooManyRequests, code: codeRate, text: "The throttling threshold has been reached. Try again later."}
+		return throttled()
 	case errors.Is(err, door.ErrTooLarge):
 		return &failure{status: http.StatusRequestEntityTooLarge, code: codeTooLarge, text: "Request entity too large."}
 	case errors.Is(err, door.ErrUnknown), errors.Is(err, door.ErrSignature):
@@ -129,6 +133,8 @@ func failureOf(err error) *failure {
 		return r.failure()
 	case errors.As(err, &wrong):
 		return faulty(inSWRsWords(wrong.Faults))
+	case errors.Is(err, rights.ErrBusy):
+		return throttled()
 	case errors.Is(err, rights.ErrRole):
 		return forbidden(err.Error())
 	case errors.Is(err, rights.ErrUnknown), errors.Is(err, journal.ErrNotFound), errors.Is(err, registry.ErrNotFound):

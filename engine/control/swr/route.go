@@ -17,7 +17,8 @@ const maxPath = 2048
 type operation struct {
 	name   string // the SDK's
 	role   door.Role
-	status int // of its success
+	status int  // of its success
+	long   bool // it waits for more than the journal
 	run    func(*API, context.Context, *call) (any, error)
 }
 
@@ -44,7 +45,8 @@ func routes() []route {
 		if method == http.MethodPost {
 			status = http.StatusCreated
 		}
-		return route{method, strings.Split(pattern, "/"), operation{name, role, status, run}}
+		long := strings.HasPrefix(pattern, artifacts) || pattern == "namespaces" || pattern == namespace || pattern == "statistics"
+		return route{method, strings.Split(pattern, "/"), operation{name, role, status, long, run}}
 	}
 	return []route{
 		at(http.MethodGet, "signature/policies", "ListInstanceSignPolicies", door.Viewer, (*API).listPolicies),

@@ -129,7 +129,16 @@ func (a *API) serve(c *call, r *http.Request) (any, error) {
 	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, invalid("query", "is not one", "")
 	}
-	return c.operation.run(a, r.Context(), c)
+	ctx := r.Context()
+	if !c.operation.long {
+		turn, leave, err := a.Rights.Turn(ctx, r.Method != http.MethodGet)
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		ctx = turn
+	}
+	return c.operation.run(a, ctx, c)
 }
 
 // enter finds out who calls.

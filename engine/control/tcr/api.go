@@ -85,6 +85,11 @@ func actionOf(name string) (action, bool) {
 	return nil, false
 }
 
+// asksRegistry reports whether an action waits for more than the journal.
+func asksRegistry(name string) bool {
+	return name == "DescribeNamespaces" || name == "DescribeImages" || name == "CreateSignature"
+}
+
 // isAction reports whether there is an action of that name.
 func isAction(name string) bool {
 	_, known := actionOf(name)
@@ -167,6 +172,14 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, c *call) (any, error
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
+	if !asksRegistry(c.action) {
+		turn, leave, err := a.Rights.Turn(ctx, !strings.HasPrefix(c.action, "Describe"))
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		ctx = turn
+	}
 	return do(a, ctx, c, p)
 }
 

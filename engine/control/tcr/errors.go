@@ -58,6 +58,7 @@ var doorCodes = []struct {
 	{door.ErrTooLarge, refusal("RequestSizeLimitExceeded", "The request is too large.")},
 	{door.ErrBusy, errRate},
 	{rights.ErrRate, errRate},
+	{rights.ErrBusy, errRate},
 }
 
 // told returns what the caller is told of an error. What nobody foresaw is logged,
