@@ -4,6 +4,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,22 +37,27 @@ func TestBenchReadsAlone(t *testing.T) {
 // reads measures the answers of our own API to many clients, each with a connection of
 // its own, while the daemon signs: it, the registry and the clients are three processes
 // on the same processors, and signing takes of them what it can get. A client reads every
-// two seconds, as what watches does, then every second, and then again as soon as it has
-// its answer, which says how many reads there can be.
+// two seconds, as what watches does, then every second; the same of a vendor's API, Huawei
+// SWR's; and at last of our own again as soon as it has its answer, which says how many
+// reads there can be.
 func (b *bench) reads() {
 	reg := b.registry(1000, 20)
 	defer reg.stop()
 	d := b.daemon(reg.host)
 	defer d.stop()
+	swrPaths := d.swrPaths()
 	alone := d.signing(func() { time.Sleep(readTime) })
 	b.add("signing while nobody reads", alone, "artifacts/s", "", true)
 	for _, load := range []struct {
 		name   string
+		paths  []string
 		every  time.Duration
 		target float64
-	}{{"1,000 clients, every 2 s: reads", 2 * time.Second, 100}, {"1,000 clients, every second: reads", time.Second, 0}, {"1,000 clients, all they can: reads", 0, 0}} {
+	}{{"1,000 clients, every 2 s: reads", ownPaths, 2 * time.Second, 100}, {"1,000 clients, every second: reads", ownPaths, time.Second, 100},
+		{"Huawei SWR's API, every 2 s: reads", swrPaths, 2 * time.Second, 100}, {"Huawei SWR's API, every second: reads", swrPaths, time.Second, 0},
+		{"1,000 clients, all they can: reads", ownPaths, 0, 0}} {
 		var took []time.Duration
-		rate := d.signing(func() { took = d.read(load.every) })
+		rate := d.signing(func() { took = d.read(load.paths, load.every) })
 		slices.Sort(took)
 		p99 := float64(took[len(took)*99/100].Microseconds()) / 1000
 		target, ok := "", true
@@ -63,6 +69,31 @@ func (b *bench) reads() {
 		b.add("  99 of 100 within", p99, "ms", target, ok)
 		b.add("  signing meanwhile", rate, "artifacts/s", "", true)
 	}
+}
+
+// ownPaths are what people and programs look at: lists of executions and policies, and one
+// of each.
+var ownPaths = []string{"/api/v1/executions?limit=50", "/api/v1/executions/1", "/api/v1/policies?limit=50", "/api/v1/policies/all"}
+
+// swrPaths are the same in SWR's words.
+func (d *benchDaemon) swrPaths() []string {
+	d.b.t.Helper()
+	const list = "/v2/p/instances/bench/signature/policies?limit=50"
+	var said struct {
+		Policies []struct {
+			ID        int64  `json:"id"`
+			Namespace string `json:"namespace_name"`
+		} `json:"policies"`
+	}
+	text, err := d.ask(http.DefaultClient, 0, http.MethodGet, list, "")
+	if err == nil {
+		err = json.Unmarshal(text, &said)
+	}
+	if err != nil || len(said.Policies) == 0 {
+		d.b.t.Fatalf("%d policies, %v", len(said.Policies), err)
+	}
+	one := fmt.Sprintf("/v2/p/instances/bench/namespaces/%s/signature/policies/%d", said.Policies[0].Namespace, said.Policies[0].ID)
+	return []string{list, one, list + "&offset=50", one + "/executions?limit=50"}
 }
 
 // A benchDaemon is `sealwright run` with an estate to sign and policies to look at.
@@ -91,20 +122,23 @@ func (b *bench) daemon(host string) *benchDaemon {
 	if err := c.Start(); err != nil {
 		b.t.Fatal(err)
 	}
-	d := &benchDaemon{b: b, url: "http://" + listen + "/api/v1", stop: func() {
+	d := &benchDaemon{b: b, url: "http://" + listen, stop: func() {
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	}}
-	for deadline := time.Now().Add(20 * time.Second); d.ask(http.DefaultClient, 0, http.MethodGet, "/policies", "") != nil; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err = d.ask(http.DefaultClient, 0, http.MethodGet, "/api/v1/policies", ""); err == nil {
+			break
+		}
 		if time.Now().After(deadline) {
 			d.stop()
-			b.t.Fatal("the daemon does not answer")
+			b.t.Fatal("the daemon does not answer: ", err)
 		}
 	}
 	for i := range readPolicies {
 		p := fmt.Sprintf(`{"name": "stored-%d", "registry": "bench", "key": "bench", "namespace": "n%d", "trigger": {"type": "manual"}, "scope": [{"repositories": "**", "tags": "**"}]}`, i, i)
-		d.must(http.MethodPost, "/policies", p)
-		d.must(http.MethodPost, fmt.Sprintf("/policies/stored-%d/fire", i), "")
+		d.must(http.MethodPost, "/api/v1/policies", p)
+		d.must(http.MethodPost, fmt.Sprintf("/api/v1/policies/stored-%d/fire", i), "")
 	}
 	return d
 }
@@ -114,30 +148,34 @@ func readToken(client int) string {
 }
 
 // ask sends a request and reads the answer.
-func (d *benchDaemon) ask(client *http.Client, caller int, method, path, body string) error {
+func (d *benchDaemon) ask(client *http.Client, caller int, method, path, body string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(d.b.t.Context(), method, d.url+path, strings.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+readToken(caller))
+	if strings.HasPrefix(path, "/v2/") {
+		req.Header.Set("X-Auth-Token", readToken(caller))
+	} else {
+		req.Header.Set("Authorization", "Bearer "+readToken(caller))
+	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode >= 300 {
 		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
 	}
-	return err
+	return answer, err
 }
 
 func (d *benchDaemon) must(method, path, body string) {
 	d.b.t.Helper()
-	if err := d.ask(http.DefaultClient, 0, method, path, body); err != nil {
+	if _, err := d.ask(http.DefaultClient, 0, method, path, body); err != nil {
 		d.b.t.Fatal(err)
 	}
 }
@@ -146,7 +184,7 @@ func (d *benchDaemon) must(method, path, body string) {
 // estate is large enough for all of it.
 func (d *benchDaemon) signing(during func()) float64 {
 	d.b.t.Helper()
-	d.must(http.MethodPost, "/policies/all/fire", "")
+	d.must(http.MethodPost, "/api/v1/policies/all/fire", "")
 	before, began := d.signed(), time.Now()
 	during()
 	n, took := d.signed()-before, time.Since(began)
@@ -161,7 +199,7 @@ var signedSoFar = regexp.MustCompile(`(?m)^sealwright_signatures_total\{.*result
 // signed returns how many signatures the daemon has made, by its metrics.
 func (d *benchDaemon) signed() float64 {
 	d.b.t.Helper()
-	req, err := http.NewRequestWithContext(d.b.t.Context(), http.MethodGet, strings.TrimSuffix(d.url, "/api/v1")+"/metrics", nil)
+	req, err := http.NewRequestWithContext(d.b.t.Context(), http.MethodGet, d.url+"/metrics", nil)
 	if err != nil {
 		d.b.t.Fatal(err)
 	}
@@ -186,10 +224,9 @@ func (d *benchDaemon) signed() float64 {
 	return total
 }
 
-// read has all clients, once all are connected, read for readTime, each of them what
-// people and programs look at: lists of executions and policies, and one of each.
-func (d *benchDaemon) read(every time.Duration) []time.Duration {
-	paths := []string{"/executions?limit=50", "/executions/1", "/policies?limit=50", "/policies/all"}
+// read has all clients, once all are connected, read for readTime, each of them all paths
+// in turn.
+func (d *benchDaemon) read(paths []string, every time.Duration) []time.Duration {
 	transport := &http.Transport{MaxIdleConnsPerHost: readClients}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -198,7 +235,7 @@ func (d *benchDaemon) read(every time.Duration) []time.Duration {
 	connected.Add(readClients)
 	for c := range readClients {
 		all.Go(func() {
-			err := d.ask(client, c, http.MethodGet, paths[c%len(paths)], "")
+			_, err := d.ask(client, c, http.MethodGet, paths[c%len(paths)], "")
 			connected.Done()
 			connected.Wait()
 			if err != nil {
@@ -208,7 +245,7 @@ func (d *benchDaemon) read(every time.Duration) []time.Duration {
 			time.Sleep(every * time.Duration(c) / readClients) // they did not begin together
 			for end, i := time.Now().Add(readTime), c; time.Now().Before(end); i++ {
 				began := time.Now()
-				if err := d.ask(client, c, http.MethodGet, paths[i%len(paths)], ""); err != nil {
+				if _, err := d.ask(client, c, http.MethodGet, paths[i%len(paths)], ""); err != nil {
 					d.b.t.Error(err)
 					return
 				}

@@ -12,7 +12,9 @@ import (
 
 const (
 	// tallyShare is how many times as long as counting took counts are used, so that
-	// counting one execution takes at most about a tenth of the time of one reader.
+	// counting one execution takes at most about a tenth of the time of one reader. For as
+	// long again they are used still, while it is counted anew: who looks on all the time
+	// waits for no count.
 	tallyShare = 10
 	// tallyTime bounds how long counting may take, whoever waits for it.
 	tallyTime = time.Minute
@@ -23,30 +25,35 @@ const (
 type tallies struct {
 	counting singleflight.Group
 
-	mu   sync.Mutex
-	kept map[int64]tally // by execution
+	mu    sync.Mutex
+	kept  map[int64]tally // by execution
+	ahead bool            // one is counted that nobody waits for
 }
 
 // A tally is what was counted of an execution. Nobody changes it.
 type tally struct {
 	tasks  int64
 	counts Counts
-	until  time.Time
+	fresh  time.Time // until then
+	until  time.Time // it is used
 }
 
 // of returns the counts of an execution, with reasons that are the caller's own.
 func (t *tallies) of(ctx context.Context, q querier, execution int64) (tally, error) {
-	found, ok := t.find(execution)
-	if !ok {
-		result := t.counting.DoChan(strconv.FormatInt(execution, 10), func() (any, error) {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tallyTime) // others wait for it too
-			defer cancel()
-			return t.count(ctx, q, execution)
-		})
+	found, ok, stale := t.find(execution)
+	switch {
+	case stale:
+		go func() {
+			<-t.recount(ctx, q, execution)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.ahead = false
+		}()
+	case !ok:
 		select {
 		case <-ctx.Done():
 			return tally{}, ctx.Err()
-		case r := <-result:
+		case r := <-t.recount(ctx, q, execution):
 			if r.Err != nil {
 				return tally{}, r.Err
 			}
@@ -57,11 +64,26 @@ func (t *tallies) of(ctx context.Context, q querier, execution int64) (tally, er
 	return found, nil
 }
 
-func (t *tallies) find(execution int64) (tally, bool) {
+// find returns what is kept of an execution, and whether it is for the caller to have it
+// counted anew: of all executions one at a time is.
+func (t *tallies) find(execution int64) (found tally, ok, stale bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	found, ok := t.kept[execution]
-	return found, ok && time.Now().Before(found.until)
+	found, ok = t.kept[execution]
+	now := time.Now()
+	ok = ok && now.Before(found.until)
+	if stale = ok && !t.ahead && !now.Before(found.fresh); stale {
+		t.ahead = true
+	}
+	return found, ok, stale
+}
+
+func (t *tallies) recount(ctx context.Context, q querier, execution int64) <-chan singleflight.Result {
+	return t.counting.DoChan(strconv.FormatInt(execution, 10), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tallyTime) // others wait for it too
+		defer cancel()
+		return t.count(ctx, q, execution)
+	})
 }
 
 func (t *tallies) count(ctx context.Context, q querier, execution int64) (tally, error) {
@@ -71,7 +93,8 @@ func (t *tallies) count(ctx context.Context, q querier, execution int64) (tally,
 		return tally{}, err
 	}
 	now := time.Now()
-	counted := tally{tasks, counts, now.Add(tallyShare * now.Sub(began))}
+	share := tallyShare * now.Sub(began)
+	counted := tally{tasks, counts, now.Add(share), now.Add(2 * share)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	maps.DeleteFunc(t.kept, func(_ int64, old tally) bool { return now.After(old.until) })

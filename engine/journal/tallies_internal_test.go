@@ -40,7 +40,8 @@ func (*oneRow) Scan(dest ...any) error {
 }
 
 // TestTallies: many who look on have an execution counted once, and again when the
-// counts are ten times as old as counting took.
+// counts are ten times as old as counting took. For that they wait only if the counts are
+// twice as old.
 func TestTallies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -70,12 +71,27 @@ func TestTallies(t *testing.T) {
 		time.Sleep(tallyShare*time.Second - time.Millisecond)
 		look(1)
 		time.Sleep(time.Millisecond)
+		began := time.Now()
+		for range 100 {
+			look(1) // while it is counted
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("who looks on waits %s for counts", took)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
 		look(2)
 		if _, err := kept.of(t.Context(), q, 2); err != nil || q.counted.Load() != 3 {
 			t.Errorf("another execution: %v, counted %d times", err, q.counted.Load())
 		}
-		time.Sleep(time.Minute)
-		look(4)
+		time.Sleep(tallyShare * time.Second)
+		look(2) // the first has its turn
+		synctest.Wait()
+		if _, err := kept.of(t.Context(), q, 2); err != nil || q.counted.Load() != 4 {
+			t.Errorf("another execution: %v, counted %d times, of which one at a time that nobody waits for", err, q.counted.Load())
+		}
+		time.Sleep(2*tallyShare*time.Second + time.Second)
+		look(5)
 		if len(kept.kept) != 1 {
 			t.Errorf("old counts are kept: %v", kept.kept)
 		}
