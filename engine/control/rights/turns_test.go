@@ -3,6 +3,7 @@ package rights
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,27 +13,27 @@ import (
 // for too long, and what gives way is told while they do.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		now, times := 0, 0
-		r := New(Options{Slots: 2, GiveWay: func() func() { now++; times++; return func() { now-- } }})
+		var now, times atomic.Int64
+		r := New(Options{Slots: 2, GiveWay: func() func() { now.Add(1); times.Add(1); return func() { now.Add(-1) } }})
 		take := func(ctx context.Context) (func(), error) { return r.Slot(ctx) }
 		first, err1 := take(t.Context())
 		second, err2 := take(t.Context())
-		if err1 != nil || err2 != nil || times != 0 {
-			t.Fatalf("%v, %v; something gave way %d times", err1, err2, times)
+		if err1 != nil || err2 != nil || times.Load() != 0 {
+			t.Fatalf("%v, %v; something gave way %d times", err1, err2, times.Load())
 		}
 		time.AfterFunc(time.Second, func() {
-			if now != 1 {
-				t.Errorf("something gives way to %d", now)
+			if now.Load() != 1 {
+				t.Errorf("something gives way to %d", now.Load())
 			}
 			first()
 		})
 		began := time.Now()
 		third, err := take(t.Context())
-		if err != nil || time.Since(began) != time.Second || now != 0 || times != 1 {
-			t.Errorf("%v after %s; something gave way %d times, and to %d still", err, time.Since(began), times, now)
+		if err != nil || time.Since(began) != time.Second || now.Load() != 0 || times.Load() != 1 {
+			t.Errorf("%v after %s; something gave way %d times, and to %d still", err, time.Since(began), times.Load(), now.Load())
 		}
 		began = time.Now()
-		if _, err := take(t.Context()); !errors.Is(err, ErrBusy) || time.Since(began) != turnPatience || now != 0 {
+		if _, err := take(t.Context()); !errors.Is(err, ErrBusy) || time.Since(began) != turnPatience || now.Load() != 0 {
 			t.Errorf("%v after %s, want %v after %s", err, time.Since(began), ErrBusy, turnPatience)
 		}
 		gone, cancel := context.WithCancel(t.Context())
