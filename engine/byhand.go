@@ -39,7 +39,7 @@ func (e *Engine) Sign(ctx context.Context, requestID, name, repository, tag stri
 		return x, err
 	}
 	e.log.Info("tag to be signed by hand", zap.String("policy", name), zap.String("repository", repository),
-		zap.String("tag", tag), zap.Int64("execution", x.ID))
+		zap.String("tag", tag), zap.String("request", requestID), zap.Int64("execution", x.ID))
 	return x, nil
 }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -246,7 +245,7 @@ func (e *Engine) Fire(ctx context.Context, name string) (journal.Execution, erro
 }
 
 // FireFor is Fire for a request that has an id, which is kept with the execution and
-// its records. Without one they get one that is new.
+// its records. Without one they get one of their own.
 func (e *Engine) FireFor(ctx context.Context, requestID, name string) (journal.Execution, error) {
 	setup := e.setup.Load()
 	b, err := setup.find(name)
@@ -269,9 +268,6 @@ func (b *bound) firing(name string, lane journal.Lane) journal.Firing {
 }
 
 func (e *Engine) fire(ctx context.Context, f journal.Firing) (journal.Execution, error) {
-	if f.RequestID == "" { // a schedule asks, or a command
-		f.RequestID = rand.Text()
-	}
 	x, result, err := e.journal.Fire(ctx, f)
 	if err != nil {
 		return x, fmt.Errorf("firing policy %q: %w", f.Policy, err)
@@ -280,7 +276,7 @@ func (e *Engine) fire(ctx context.Context, f journal.Firing) (journal.Execution,
 		e.opts.Fired(f, result)
 	}
 	e.log.Info("policy fired", zap.String("policy", f.Policy), zap.String("trigger", string(f.Trigger)),
-		zap.String("request", f.RequestID), zap.Int64("execution", x.ID), zap.String("result", string(result)))
+		zap.String("request", x.RequestID), zap.Int64("execution", x.ID), zap.String("result", string(result)))
 	return x, nil
 }
 

@@ -148,6 +148,9 @@ func (r *run) saved(s journal.Subtask, records []journal.Record, err error) endi
 	case s.Status == journal.Failed:
 		log.Error("artifact not signed", zap.String("detail", s.Detail))
 	case s.Reason == ReasonSigned, s.Reason == ReasonRestored:
+		if len(records) > 0 {
+			log = log.With(zap.String("request", records[0].RequestID))
+		}
 		log.Info("artifact signed", zap.Bool("tag_moved", s.TagMoved))
 	default:
 		log.Debug("artifact needs no signature")

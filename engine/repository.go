@@ -152,7 +152,9 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 			r.believe(ctx, a, m)
 		case r.policy.drift && !known && (err == nil || errors.Is(err, registry.ErrNotFound)): // left to the policy's own executions
 		default:
-			r.engine.way.give(ctx, r.engine.stopping)
+			if r.execution.Lane != journal.Pushes {
+				r.engine.way.give(ctx, r.engine.stopping)
+			}
 			release, ok := r.admit(ctx)
 			if !ok {
 				return cursor, true, nil

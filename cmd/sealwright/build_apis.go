@@ -15,6 +15,7 @@ import (
 	"github.com/sealwright/sealwright/engine/control/apig"
 	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/oci"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/control/swr"
 	"github.com/sealwright/sealwright/engine/control/tcr"
 	"github.com/sealwright/sealwright/registry/event"
@@ -30,7 +31,7 @@ const (
 func (d *service) networkAPIs() control.APIs {
 	log := d.log.Named("api")
 	return control.APIs{
-		Own:  d.ownAPI(nil),
+		Own:  d.ownAPI(nil, d.rights.Turns()),
 		SWR:  swr.New(swr.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Log: log}),
 		TCR:  tcr.New(tcr.Options{Engine: d.engine, Door: d.door, Rights: d.rights, Log: log}),
 		OCI:  oci.New(oci.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Keys: d.opener, Log: log}),
@@ -40,9 +41,9 @@ func (d *service) networkAPIs() control.APIs {
 
 // ownAPI is the API of who is known by authenticate, nil for the door. It is drained
 // when the daemon stops.
-func (d *service) ownAPI(authenticate func(*http.Request) (door.Caller, error)) *api.API {
+func (d *service) ownAPI(authenticate func(*http.Request) (door.Caller, error), turns *rights.Turns) *api.API {
 	a := api.New(api.Options{Engine: d.engine, Journal: d.journal, Door: d.door, Rights: d.rights, Health: d.health, Log: d.log.Named("api"),
-		Authenticate: authenticate, Kind: d.kind})
+		Authenticate: authenticate, Turns: turns, Kind: d.kind})
 	d.draining = append(d.draining, a.Drain)
 	return a
 }

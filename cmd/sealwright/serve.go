@@ -98,7 +98,7 @@ func (d *service) serve(ctx context.Context) error {
 		return fmt.Errorf("control socket: %w (set RUNTIME_DIRECTORY to a directory of your own)", err)
 	}
 	server, err := control.Listen(ctx, socket, control.Options{Engine: d.engine, Journal: d.journal, Health: d.health, Rights: d.rights, Log: d.log.Named("control"),
-		Collectors: d.collectors(), API: d.ownAPI(local)})
+		Collectors: d.collectors(), API: d.ownAPI(local, rights.NewTurns(0, 1, d.engine.GiveWay))})
 	if err != nil {
 		return err
 	}

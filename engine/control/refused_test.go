@@ -179,15 +179,17 @@ func TestRefusedCallers(t *testing.T) {
 // have, and the engine gives way; who asks a registry does not wait.
 func TestTurnsOfAllAPIs(t *testing.T) {
 	g := newGallery(t, func(h http.Handler) http.Handler { return h })
-	var leave []func()
-	for range 3 {
-		_, done, err := g.Rights.Turn(t.Context(), true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leave = append(leave, done)
-	}
+	leave, taken := make(chan struct{}), make(chan struct{})
 	var asked sync.WaitGroup
+	for range 3 {
+		asked.Go(func() {
+			_, err := rights.InTurn(t.Context(), g.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken <- struct{}{}; <-leave; return 1, nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		<-taken
+	}
 	swrClient, apigClient, oracle := g.SWR(t, controltest.AdminKey, controltest.AdminSecret), g.APIG(t, controltest.AdminKey, controltest.AdminSecret), g.Oracle(t, g.oracle)
 	compartment := controltest.Registry
 	reads := map[string]func() error{
@@ -223,12 +225,14 @@ func TestTurnsOfAllAPIs(t *testing.T) {
 		})
 	}
 	registrytest.Eventually(t, time.Minute, "all wait", func() bool { return g.waiting.Load() == int64(len(reads)) })
-	if err := g.TCR(controltest.AdminKey, controltest.AdminSecret).Call("DescribeNamespaces", map[string]any{"RegistryId": controltest.Instance}, nil); err != nil || answered.Load() != 0 {
-		t.Errorf("who asks a registry: %v; %d others were answered before", err, answered.Load())
+	policy := map[string]any{"RegistryId": controltest.Instance, "Name": "signed", "NamespaceName": "team", "KmsId": controltest.KeyAlias, "KmsRegion": "ap-guangzhou", "Domain": ""}
+	g.Server.Push(t, "team/app:v1", registrytest.Image(t))
+	for action, parameters := range map[string]map[string]any{"DescribeNamespaces": {"RegistryId": controltest.Instance}, "CreateSignaturePolicy": policy} {
+		if err := g.TCR(controltest.AdminKey, controltest.AdminSecret).Call(action, parameters, nil); err != nil || answered.Load() != 0 {
+			t.Errorf("who asks a registry, %s: %v; %d others were answered before", action, err, answered.Load())
+		}
 	}
-	for _, done := range leave {
-		done()
-	}
+	close(leave)
 	asked.Wait()
 	if n := g.waiting.Load(); n != 0 {
 		t.Errorf("%d wait still", n)

@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -292,19 +293,26 @@ func TestChainPages(t *testing.T) {
 	}
 }
 
-// TestRequestID: an execution keeps the id of the request that fired it first,
-// also while it waits.
+// TestRequestID: an execution keeps the id of the request that fired it first, also while
+// it waits. Before there is one it has an id of its own.
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, j *journal.Journal) {
 		fire := func(id string) string {
-			e, _, err := j.Fire(t.Context(), journal.Firing{Policy: "p", Lane: journal.Live, RequestID: id})
+			f := journal.Firing{Policy: "p", Trigger: policy.Manual, Lane: journal.Live, RequestID: id}
+			if id == "" {
+				f.Trigger, f.Tick = policy.Scheduled, time.Now().Add(-time.Minute)
+			}
+			e, _, err := j.Fire(t.Context(), f)
 			if err != nil {
 				t.Fatal(err)
 			}
+			if own, is := strings.CutPrefix(e.RequestID, "scheduled-"); is && len(own) == len(rand.Text()) {
+				return fmt.Sprint(e.ID, " its own")
+			}
 			return fmt.Sprint(e.ID, " ", e.RequestID)
 		}
-		for _, want := range []struct{ id, execution string }{{"a", "1 a"}, {"", "2 "}, {"b", "2 b"}, {"c", "2 b"}} {
+		for _, want := range []struct{ id, execution string }{{"a", "1 a"}, {"", "2 its own"}, {"b", "2 b"}, {"c", "2 b"}} {
 			if got := fire(want.id); got != want.execution {
 				t.Errorf("request %q: execution %s, want %s", want.id, got, want.execution)
 			}

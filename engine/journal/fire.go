@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -17,7 +19,8 @@ type Firing struct {
 	// Schedule is the text of the schedule that Tick belongs to, see LastTick.
 	Schedule string
 	Lane     Lane
-	// RequestID is the id of the request that asks for the firing, or for the pushes.
+	// RequestID is the id of the request that asks for the firing, or for the pushes. An
+	// execution that none asks for gets an id of its own, TRIGGER-RANDOM.
 	RequestID string
 }
 
@@ -147,18 +150,19 @@ func (j *Journal) createExecution(ctx context.Context, q querier, f Firing, now 
 	id, err := scanID(q.queryRow(ctx, `INSERT INTO executions
 		(policy, policy_version, registry, trigger_type, tick, lane, status, created_at, request_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id`,
-		f.Policy, f.PolicyVersion, f.Registry, f.Trigger, micros(f.Tick), f.Lane, status, micros(j.now()), f.RequestID))
+		f.Policy, f.PolicyVersion, f.Registry, f.Trigger, micros(f.Tick), f.Lane, status, micros(j.now()), cmp.Or(f.RequestID, string(f.Trigger)+"-"+rand.Text())))
 	if err != nil || !now {
 		return id, err
 	}
 	return id, j.queue.insert(ctx, q, job{args: walkArgs{id}, lane: f.Lane})
 }
 
-// join lets a waiting execution serve one more firing.
+// join lets a waiting execution serve one more firing. One that no request has asked for
+// becomes that of the request that does.
 func join(ctx context.Context, q querier, id int64, f Firing) error {
 	_, err := q.exec(ctx, `UPDATE executions SET policy_version = $2, registry = $3,
 		lane = CASE WHEN $4 = 'live' THEN 'live' ELSE lane END,
-		request_id = CASE WHEN request_id = '' THEN $5 ELSE request_id END WHERE id = $1`,
+		request_id = CASE WHEN $5 <> '' AND (request_id = '' OR request_id LIKE trigger_type || '-%') THEN $5 ELSE request_id END WHERE id = $1`,
 		id, f.PolicyVersion, f.Registry, string(f.Lane), f.RequestID)
 	return err
 }

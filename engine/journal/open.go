@@ -45,7 +45,7 @@ type Journal struct {
 	ended  func(Execution)
 	owner  string
 
-	tallies tallies
+	tallies *tallies
 
 	mu      sync.Mutex // guards running
 	running *workers   // nil unless jobs are being worked
@@ -108,7 +108,7 @@ func nonNil[S interface {
 }
 
 func newJournal(o Options) *Journal {
-	j := &Journal{log: o.Log, now: o.Now, ended: o.Ended, owner: o.Owner}
+	j := &Journal{log: o.Log, now: o.Now, ended: o.Ended, owner: o.Owner, tallies: newTallies()}
 	if j.log == nil {
 		j.log = zap.NewNop()
 	}
@@ -199,6 +199,7 @@ func (j *Journal) Close() error {
 	if j.writer != nil {
 		j.writer.stop()
 	}
+	j.tallies.close()
 	if j.store != nil {
 		errs = append(errs, j.store.close())
 	}

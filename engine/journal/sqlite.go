@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	sqliteFile    = "sealwright.db"
-	sqliteReaders = 4
+	sqliteFile = "sealwright.db"
+	// sqliteReaders are for the requests that have to do with the journal at once, three
+	// at the network and one at the control socket; for what counts executions; and for
+	// signing, which does not wait for them.
+	sqliteReaders = 6
 )
 
 // sqliteStore is the embedded database. One connection writes, so that nobody

@@ -24,10 +24,27 @@ const (
 // and an execution of a great estate takes long to count.
 type tallies struct {
 	counting singleflight.Group
+	life     context.Context //nolint:containedctx // that of the journal, not of a call
+	end      context.CancelFunc
+	running  sync.WaitGroup // counts
 
 	mu    sync.Mutex
 	kept  map[int64]tally // by execution
 	ahead bool            // one is counted that nobody waits for
+}
+
+func newTallies() *tallies {
+	t := &tallies{kept: map[int64]tally{}}
+	t.life, t.end = context.WithCancel(context.Background())
+	return t
+}
+
+// close ends the counts under way and begins no more.
+func (t *tallies) close() {
+	t.mu.Lock()
+	t.end()
+	t.mu.Unlock()
+	t.running.Wait()
 }
 
 // A tally is what was counted of an execution. Nobody changes it.
@@ -43,8 +60,9 @@ func (t *tallies) of(ctx context.Context, q querier, execution int64) (tally, er
 	found, ok, stale := t.find(execution)
 	switch {
 	case stale:
+		done := t.recount(ctx, q, execution)
 		go func() {
-			<-t.recount(ctx, q, execution)
+			<-done
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.ahead = false
@@ -80,10 +98,26 @@ func (t *tallies) find(execution int64) (found tally, ok, stale bool) {
 
 func (t *tallies) recount(ctx context.Context, q querier, execution int64) <-chan singleflight.Result {
 	return t.counting.DoChan(strconv.FormatInt(execution, 10), func() (any, error) {
+		if !t.begin() {
+			return nil, t.life.Err()
+		}
+		defer t.running.Done()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tallyTime) // others wait for it too
 		defer cancel()
+		defer context.AfterFunc(t.life, cancel)()
 		return t.count(ctx, q, execution)
 	})
+}
+
+// begin notes that a count is under way, unless the journal is closed.
+func (t *tallies) begin() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.life.Err() != nil {
+		return false
+	}
+	t.running.Add(1)
+	return true
 }
 
 func (t *tallies) count(ctx context.Context, q querier, execution int64) (tally, error) {
@@ -98,9 +132,6 @@ func (t *tallies) count(ctx context.Context, q querier, execution int64) (tally,
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	maps.DeleteFunc(t.kept, func(_ int64, old tally) bool { return now.After(old.until) })
-	if t.kept == nil {
-		t.kept = map[int64]tally{}
-	}
 	t.kept[execution] = counted
 	return counted, nil
 }

@@ -45,7 +45,7 @@ func (*oneRow) Scan(dest ...any) error {
 func TestTallies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		q, kept := &slowCount{}, &tallies{}
+		q, kept := &slowCount{}, newTallies()
 		look := func(want int64) {
 			t.Helper()
 			got, err := kept.of(t.Context(), q, 1)
@@ -94,6 +94,18 @@ func TestTallies(t *testing.T) {
 		look(5)
 		if len(kept.kept) != 1 {
 			t.Errorf("old counts are kept: %v", kept.kept)
+		}
+		time.Sleep(tallyShare * time.Second)
+		look(5) // and it is counted anew
+		synctest.Wait()
+		began = time.Now()
+		kept.close()
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("closed after %s, want when the count has ended", took)
+		}
+		time.Sleep(time.Minute)
+		if _, err := kept.of(t.Context(), q, 1); !errors.Is(err, context.Canceled) {
+			t.Errorf("counted after it was closed: %v", err)
 		}
 	})
 }

@@ -3,33 +3,9 @@ package api
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"net/http"
 	"strconv"
-
-	"github.com/sealwright/sealwright/engine/control/rights"
 )
-
-// A place is a slot that a request has, or has not yet.
-type place struct {
-	rights *rights.Rights
-	left   func() // nil without a slot
-}
-
-// take waits for a slot if the request has none.
-func (p *place) take(ctx context.Context) (err error) {
-	if p.left == nil {
-		p.left, err = p.rights.Slot(ctx)
-	}
-	return err
-}
-
-func (p *place) leave() {
-	if p.left != nil {
-		p.left()
-		p.left = nil
-	}
-}
 
 // An answer is kept until it is whole, so that nobody who reads slowly has a slot.
 // What there is to answer is bounded by the size of pages.

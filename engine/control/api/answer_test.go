@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/door"
 	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
@@ -78,16 +78,17 @@ func TestSlowCallersHaveNoSlot(t *testing.T) {
 	close(sender.goOn)
 	slow.Wait()
 
-	taken := &place{rights: h.Rights}
-	if err := taken.take(t.Context()); err != nil || gave != 0 {
+	leave, err := h.Rights.Turns().Slot(t.Context(), door.Caller{})
+	if err != nil || gave != 0 {
 		t.Errorf("with a slot: %v; the engine gave way %d times", err, gave)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := (&place{rights: h.Rights}).take(ctx); !errors.Is(err, context.Canceled) || gave != 1 || ended != 1 {
-		t.Errorf("without a slot: %v; the engine gave way %d times, and %d times no more", err, gave, ended)
+	serve(ctx, httptest.NewRecorder(), http.MethodGet, http.NoBody)
+	if gave != 1 || ended != 1 {
+		t.Errorf("without a slot: the engine gave way %d times, and %d times no more", gave, ended)
 	}
-	taken.leave()
+	leave()
 	if status := read(); status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}

@@ -41,6 +41,8 @@ type Options struct {
 	// Kind returns the kind of a registry, as the configuration has it. Nil: kinds
 	// are not told.
 	Kind func(registry string) string
+	// Turns are what its requests take. Nil: those of the Rights.
+	Turns *rights.Turns
 	// Poll is how often a stream of events looks for news. Default 1 second.
 	Poll time.Duration
 	// Heartbeat is how long a stream is silent at most. Default 15 seconds.
@@ -75,6 +77,9 @@ type route struct {
 func New(o Options) *API {
 	if o.Authenticate == nil {
 		o.Authenticate = byDoor(o.Door)
+	}
+	if o.Turns == nil {
+		o.Turns = o.Rights.Turns()
 	}
 	if o.Poll <= 0 {
 		o.Poll = time.Second
@@ -113,17 +118,6 @@ func (a *API) until(ctx context.Context) (context.Context, context.CancelFunc) {
 		}
 	}()
 	return ctx, func() { cancel(nil); <-done }
-}
-
-// inTurn calls do when it is this request's turn.
-func inTurn[T any](ctx context.Context, a *API, do func(context.Context) (T, error)) (T, error) {
-	_, leave, err := a.Rights.Turn(ctx, true) // reads are bounded already
-	if err != nil {
-		var none T
-		return none, err
-	}
-	defer leave()
-	return do(ctx)
 }
 
 // isDrained reports whether Drain was called.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
@@ -82,7 +83,7 @@ func (a *API) streamExecution(ctx context.Context, s session, in *eventsInput) (
 }
 
 func (a *API) executionInTurn(ctx context.Context, s session, id int64) (journal.Execution, error) {
-	return inTurn(ctx, a, func(ctx context.Context) (journal.Execution, error) { return a.execution(ctx, s, id) })
+	return rights.InTurn(ctx, a.Turns, s.Caller, false, func(ctx context.Context) (journal.Execution, error) { return a.execution(ctx, s, id) })
 }
 
 // follow sends how an execution goes on until it ends, or nobody reads, or the time

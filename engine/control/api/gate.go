@@ -81,34 +81,36 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	if err := a.origins.Check(r); err != nil {
 		return rights.ErrOrigin
 	}
-	p := &place{rights: a.Rights}
-	defer p.leave()
-	if r.ContentLength == 0 { // else it may come slowly
-		if err := p.take(r.Context()); err != nil {
-			return err
-		}
-	}
 	body, err := a.admit(r, found, s)
 	if err != nil {
-		return err
-	}
-	if err := p.take(r.Context()); err != nil {
 		return err
 	}
 	r = r.Clone(context.WithValue(r.Context(), sessionKey{}, *s))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.Header.Del("Accept") // there is JSON, whatever is asked for
 	if found.long {
-		p.leave()
 		a.mux.ServeHTTP(w, r)
 		a.answered(r, *s, w.status, *s.why)
 		return nil
 	}
 	kept := &answer{header: w.Header()}
-	a.mux.ServeHTTP(kept, r)
-	p.leave()
+	if err := a.inSlot(kept, r, s.Caller); err != nil {
+		return err
+	}
 	a.answered(r, *s, kept.status, *s.why)
 	kept.send(w)
+	return nil
+}
+
+// inSlot has a request answered when there is a slot for it. What was sent is read by
+// then, and the answer is written later: no slow caller has a slot.
+func (a *API) inSlot(w http.ResponseWriter, r *http.Request, c door.Caller) error {
+	leave, err := a.Turns.Slot(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	a.mux.ServeHTTP(w, r)
 	return nil
 }
 

@@ -35,7 +35,6 @@ var (
 	errDisabled     = errors.New("the policy is disabled")
 	errBroken       = errors.New("the policy cannot be carried out")
 	errCallerFull   = errors.New("you have as many of these under way as one caller may have; wait until one has ended")
-	errSlow         = errors.New("it took too long; ask for less at once, or with other filters")
 	errFull         = errors.New("as many of these are under way as there may be; try again later")
 	errNameConflict = errors.New("a policy of this name is there already; allowed: another name")
 )
@@ -110,7 +109,7 @@ var statuses = []struct {
 	{errNoMatch, http.StatusPreconditionRequired}, {journal.ErrRevision, http.StatusPreconditionFailed},
 	{errReadOnly, http.StatusConflict}, {errDisabled, http.StatusConflict}, {errBroken, http.StatusConflict}, {errNameConflict, http.StatusConflict},
 	{errCallerFull, http.StatusTooManyRequests},
-	{errFull, http.StatusServiceUnavailable}, {rights.ErrBusy, http.StatusServiceUnavailable}, {errSlow, http.StatusServiceUnavailable}, {engine.ErrStopping, http.StatusServiceUnavailable},
+	{errFull, http.StatusServiceUnavailable}, {rights.ErrBusy, http.StatusServiceUnavailable}, {rights.ErrSlow, http.StatusServiceUnavailable}, {engine.ErrStopping, http.StatusServiceUnavailable},
 	{rights.ErrRole, http.StatusForbidden}, {rights.ErrOrigin, http.StatusForbidden}, {rights.ErrRate, http.StatusTooManyRequests},
 	{door.ErrTooLarge, http.StatusRequestEntityTooLarge}, {door.ErrBusy, http.StatusTooManyRequests},
 	{door.ErrNoCredentials, http.StatusUnauthorized}, {door.ErrUnknown, http.StatusUnauthorized}, {door.ErrSignature, http.StatusUnauthorized},

@@ -52,7 +52,7 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 		if o.long {
 			out, err = run(ctx)
 		} else {
-			out, err = inTurn(ctx, a, bounded(o, run))
+			out, err = rights.InTurn(ctx, a.Turns, s.Caller, o.method != http.MethodGet, run)
 		}
 		if err == nil {
 			return out, nil
@@ -63,22 +63,6 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 		}
 		return nil, a.problem(s, err)
 	})
-}
-
-// bounded ends a read that takes too long.
-func bounded[O any](o operation, do func(context.Context) (*O, error)) func(context.Context) (*O, error) {
-	if o.method != http.MethodGet {
-		return do
-	}
-	return func(ctx context.Context) (*O, error) {
-		limited, cancel := context.WithTimeout(ctx, rights.TurnTime)
-		defer cancel()
-		out, err := do(limited)
-		if err != nil && limited.Err() != nil && ctx.Err() == nil {
-			return nil, errSlow
-		}
-		return out, err
-	}
 }
 
 // documentBody says what is in a body, which huma takes for bytes.

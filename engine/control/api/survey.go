@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealwright/sealwright/engine"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
 // How many surveys there may be at once: each reads as much of a registry as the
@@ -107,7 +108,7 @@ func (a *API) unhurried(ctx huma.Context, next func(huma.Context)) {
 // survey looks at what a policy covers, for as long as it may.
 func (a *API) survey(ctx context.Context, s session, in *surveyInput) (engine.Coverage, Survey, error) {
 	none := engine.Coverage{}
-	known, err := inTurn(ctx, a, func(ctx context.Context) (engine.KnownPolicy, error) { return a.find(ctx, s, in.Policy) })
+	known, err := rights.InTurn(ctx, a.Turns, s.Caller, false, func(ctx context.Context) (engine.KnownPolicy, error) { return a.find(ctx, s, in.Policy) })
 	switch {
 	case err != nil:
 		return none, Survey{}, err

@@ -126,12 +126,13 @@ func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return answer{}, invalidQuery("query", "the query is not one")
 	}
-	turn, leave, err := h.o.Rights.Turn(r.Context(), r.Method != http.MethodGet)
-	if err != nil {
-		return answer{}, fmt.Errorf("%w: %w", throttled(), err)
+	a, err := rights.InTurn(r.Context(), h.o.Rights.Turns(), c.caller, r.Method != http.MethodGet, func(ctx context.Context) (answer, error) {
+		return to.run(h, ctx, *c)
+	})
+	if errors.Is(err, rights.ErrBusy) || errors.Is(err, rights.ErrSlow) {
+		err = fmt.Errorf("%w: %w", throttled(), err)
 	}
-	defer leave()
-	return to.run(h, turn, *c)
+	return a, err
 }
 
 // enter finds out who asks: by token if there is one, else by signature.

@@ -23,6 +23,7 @@ type memory struct {
 type sighting struct {
 	repeatable bool // all that came with it were
 	forgotten  bool // it may come once more
+	times      int  // it was admitted
 }
 
 func newMemory(limit int) *memory {
@@ -57,17 +58,19 @@ func (m *memory) admit(c claim, clock func() time.Time) (forget func(), err erro
 	case !seen:
 		heap.Push(&m.order, expiry{until, mark})
 	}
-	m.seen[mark] = sighting{repeatable: c.repeatable}
-	return func() { m.forget(mark) }, nil
+	now := sighting{repeatable: c.repeatable, times: before.times + 1}
+	m.seen[mark] = now
+	return func() { m.forget(mark, now) }, nil
 }
 
-// forget lets a signature come once more. It keeps its place until it expires.
-func (m *memory) forget(mark [sha256.Size]byte) {
+// forget lets a signature come once more that has not come since. It keeps its place until
+// it expires.
+func (m *memory) forget(mark [sha256.Size]byte, as sighting) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s, seen := m.seen[mark]; seen {
-		s.forgotten = true
-		m.seen[mark] = s
+	if m.seen[mark] == as {
+		as.forgotten = true
+		m.seen[mark] = as
 	}
 }
 

@@ -62,7 +62,7 @@ func faultOf(err error) *fault {
 	case errors.Is(err, rights.ErrRole):
 		// Oracle answers both alike, and this text is about the caller alone.
 		return &fault{http.StatusNotFound, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found: " + rights.ErrRole.Error() + "."}
-	case errors.Is(err, rights.ErrBusy):
+	case errors.Is(err, rights.ErrBusy), errors.Is(err, rights.ErrSlow):
 		return doorFault(err)
 	case errors.Is(err, journal.ErrQuota):
 		return &fault{http.StatusBadRequest, "LimitExceeded", "The compartment has as many container image signatures as it may have; delete some."}
@@ -76,7 +76,7 @@ func faultOf(err error) *fault {
 // doorFault says why a caller was not let in.
 func doorFault(err error) *fault {
 	switch {
-	case errors.Is(err, rights.ErrRate), errors.Is(err, rights.ErrBusy), errors.Is(err, door.ErrBusy):
+	case errors.Is(err, rights.ErrRate), errors.Is(err, rights.ErrBusy), errors.Is(err, rights.ErrSlow), errors.Is(err, door.ErrBusy):
 		return &fault{http.StatusTooManyRequests, "TooManyRequests", "Too many requests for the user."}
 	case errors.Is(err, door.ErrTooLarge):
 		return &fault{http.StatusBadRequest, "LimitExceeded", err.Error()}

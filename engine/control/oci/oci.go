@@ -110,7 +110,7 @@ type answer struct {
 type operation struct {
 	name    string // Oracle's; empty for what there is not
 	changes bool
-	long    bool // it waits for more than the journal
+	asks    bool // a registry, and not the journal alone
 	run     func(*handler, context.Context, *call) (answer, error)
 }
 
@@ -171,35 +171,32 @@ func (h *handler) serve(r *http.Request, c *call) (_ answer, err error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	if !c.operation.long {
-		turn, leave, err := h.Rights.Turn(ctx, c.operation.changes)
-		if err != nil {
-			return answer{}, err
-		}
-		defer leave()
-		ctx = turn
+	if c.operation.asks {
+		return c.operation.run(h, ctx, c)
 	}
-	return c.operation.run(h, ctx, c)
+	return rights.InTurn(ctx, h.Rights.Turns(), c.caller, c.operation.changes, func(ctx context.Context) (answer, error) {
+		return c.operation.run(h, ctx, c)
+	})
 }
 
 // routes are the operations, by path below /container/ and method. {id} is any one
 // segment.
 var routes = map[string]map[string]operation{ //nolint:gochecknoglobals // never changed
 	"imageSignatures": {
-		http.MethodGet:  {"ListContainerImageSignatures", false, false, (*handler).listSignatures},
-		http.MethodPost: {"CreateContainerImageSignature", true, true, (*handler).createSignature},
+		http.MethodGet:  {name: "ListContainerImageSignatures", run: (*handler).listSignatures},
+		http.MethodPost: {name: "CreateContainerImageSignature", changes: true, asks: true, run: (*handler).createSignature},
 	},
 	"imageSignatures/{id}": {
-		http.MethodGet:    {"GetContainerImageSignature", false, false, (*handler).getSignature},
-		http.MethodPut:    {"UpdateContainerImageSignature", true, false, (*handler).updateSignature},
-		http.MethodDelete: {"DeleteContainerImageSignature", true, false, (*handler).deleteSignature},
+		http.MethodGet:    {name: "GetContainerImageSignature", run: (*handler).getSignature},
+		http.MethodPut:    {name: "UpdateContainerImageSignature", changes: true, run: (*handler).updateSignature},
+		http.MethodDelete: {name: "DeleteContainerImageSignature", changes: true, run: (*handler).deleteSignature},
 	},
-	"images":                          {http.MethodGet: {"ListContainerImages", false, true, (*handler).listImages}},
-	"images/{id}":                     {http.MethodGet: {"GetContainerImage", false, true, (*handler).getImage}},
-	"images/actions/lookupImageByUri": {http.MethodPost: {"LookupContainerImageByUri", false, true, (*handler).lookupImage}},
-	"repositories":                    {http.MethodGet: {"ListContainerRepositories", false, true, (*handler).listRepositories}},
-	"repositories/{id}":               {http.MethodGet: {"GetContainerRepository", false, true, (*handler).getRepository}},
-	"configuration":                   {http.MethodGet: {"GetContainerConfiguration", false, false, (*handler).getConfiguration}},
+	"images":                          {http.MethodGet: {name: "ListContainerImages", asks: true, run: (*handler).listImages}},
+	"images/{id}":                     {http.MethodGet: {name: "GetContainerImage", asks: true, run: (*handler).getImage}},
+	"images/actions/lookupImageByUri": {http.MethodPost: {name: "LookupContainerImageByUri", asks: true, run: (*handler).lookupImage}},
+	"repositories":                    {http.MethodGet: {name: "ListContainerRepositories", asks: true, run: (*handler).listRepositories}},
+	"repositories/{id}":               {http.MethodGet: {name: "GetContainerRepository", asks: true, run: (*handler).getRepository}},
+	"configuration":                   {http.MethodGet: {name: "GetContainerConfiguration", run: (*handler).getConfiguration}},
 }
 
 func route(method, path string) (operation, string, error) {

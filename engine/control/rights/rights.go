@@ -1,7 +1,7 @@
 // Package rights decides what a caller may do: which registry the name means that a
 // vendor's API calls it by, whether the caller sees it, what its role allows, how
-// often it may ask, and when it is its turn. It keeps the audit log of what callers changed, and sees to it that
-// who is refused leaves a trace.
+// often it may ask, and when it is its turn. It keeps the audit log of what callers
+// changed, and sees to it that who is refused leaves a trace.
 //
 // Who the caller is has been found out before, by package door.
 package rights
@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,8 @@ var (
 	ErrRate = errors.New("too many requests")
 	// ErrBusy is for a request whose turn does not come. It may be sent again later.
 	ErrBusy = errors.New("too many requests are waiting; try again later")
+	// ErrSlow is for a read that takes too long.
+	ErrSlow = errors.New("it took too long; ask for less at once, or with other filters")
 	// ErrOrigin is for a change that a page of another site has a browser ask for.
 	ErrOrigin = errors.New("a page of another site asks for this; browsers may change nothing for it here")
 )
@@ -55,20 +56,19 @@ type Options struct {
 	// Clock is time.Now by default. It is called by many goroutines.
 	Clock func() time.Time
 	// GiveWay is called when a request has to wait for its turn, and what it returns when
-	// the turn has come. Nil: nothing gives way.
+	// it need not any more. Nil: nothing gives way.
 	GiveWay func() (done func())
-	// Slots is how many requests are worked on at once. Default: 2 for each processor.
+	// Slots is how many requests are worked on at once. Default: see NewTurns.
 	Slots int
 }
 
 // Rights are those of all callers. Their methods may be called by many goroutines.
 type Rights struct {
 	options   Options
+	turns     *Turns
 	instances atomic.Pointer[[]Instance]
 
-	mu           sync.Mutex
-	slots, turns chan struct{}
-
+	mu       sync.Mutex
 	budgets  map[string]*budget // by caller; there are no more than credentials
 	warnings map[[2]string]*warning
 }
@@ -90,14 +90,13 @@ func New(o Options) *Rights {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	if o.Slots <= 0 {
-		o.Slots = 2 * runtime.GOMAXPROCS(0)
-	}
-	r := &Rights{options: o, slots: make(chan struct{}, o.Slots), turns: make(chan struct{}, maxTurns),
-		budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
+	r := &Rights{options: o, turns: NewTurns(o.Slots, journalTurns, o.GiveWay), budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
 	r.instances.Store(&[]Instance{})
 	return r
 }
+
+// Turns are those of all requests that these rights are about.
+func (r *Rights) Turns() *Turns { return r.turns }
 
 // Replace sets the instances. A registry's own name is always one, unless an
 // instance of another registry has it.
@@ -190,7 +189,9 @@ type Change struct {
 func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) error) error {
 	id, err := r.options.Journal.Audit(ctx, journal.AuditEntry{Caller: c.Caller.Name, API: c.API, Action: c.Action, Target: c.Target, RequestID: c.RequestID})
 	if err != nil {
-		c.Caller.Forget()
+		if ctx.Err() == nil { // who has left may not come again unseen
+			c.Caller.Forget()
+		}
 		return err
 	}
 	err = do(ctx)

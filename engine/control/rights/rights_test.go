@@ -3,7 +3,11 @@ package rights_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
@@ -91,6 +95,56 @@ func TestRate(t *testing.T) {
 	}
 	if err := r.Admit(door.Caller{Name: "b"}, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestChangeMayComeAgain: a change that was not begun, as it could not be written down, is
+// let in again as it was sent; one that was begun is not, whatever came of it.
+func TestChangeMayComeAgain(t *testing.T) {
+	t.Parallel()
+	r, j := newRights(t, rights.Options{})
+	d, err := door.New(door.Config{Credentials: []door.Credential{{Name: "ci", Role: door.Admin, AccessKey: "AK", Secret: []byte("secret")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(path int) *http.Request {
+		req := httptest.NewRequest(http.MethodDelete, fmt.Sprint("/v2/p/", path), nil)
+		if err := door.SignSDKHMAC(req, nil, door.SDKKey{AccessKey: "AK", Secret: []byte("secret")}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	send := func(ctx context.Context, req *http.Request, do func(context.Context) error) error {
+		c, _, err := d.SDKHMAC(req)
+		if err != nil {
+			return err
+		}
+		return r.Change(ctx, rights.Change{Caller: c, API: "swr", Action: "Delete", Target: "prod/n"}, do)
+	}
+	no := errors.New("no")
+	begun := request(1)
+	if err := send(t.Context(), begun, func(context.Context) error { return no }); !errors.Is(err, no) {
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), begun, nil); !errors.Is(err, door.ErrReplayed) {
+		t.Errorf("a change that was begun, again: %v", err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := request(2)
+	for range 3 {
+		if err := send(t.Context(), again, nil); err == nil || errors.Is(err, door.ErrReplayed) {
+			t.Errorf("a change that cannot be written down: %v", err)
+		}
+	}
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := send(left, again, nil); err == nil || errors.Is(err, door.ErrReplayed) {
+		t.Errorf("a change of who has left: %v", err)
+	}
+	if err := send(t.Context(), again, nil); !errors.Is(err, door.ErrReplayed) {
+		t.Errorf("a change of who has left, again: %v", err)
 	}
 }
 

@@ -133,7 +133,7 @@ func failureOf(err error) *failure {
 		return r.failure()
 	case errors.As(err, &wrong):
 		return faulty(inSWRsWords(wrong.Faults))
-	case errors.Is(err, rights.ErrBusy):
+	case errors.Is(err, rights.ErrBusy), errors.Is(err, rights.ErrSlow):
 		return throttled()
 	case errors.Is(err, rights.ErrRole):
 		return forbidden(err.Error())

@@ -18,7 +18,7 @@ type operation struct {
 	name   string // the SDK's
 	role   door.Role
 	status int  // of its success
-	long   bool // it waits for more than the journal
+	asks   bool // a registry, and not the journal alone
 	run    func(*API, context.Context, *call) (any, error)
 }
 
@@ -45,8 +45,12 @@ func routes() []route {
 		if method == http.MethodPost {
 			status = http.StatusCreated
 		}
-		long := strings.HasPrefix(pattern, artifacts) || pattern == "namespaces" || pattern == namespace || pattern == "statistics"
-		return route{method, strings.Split(pattern, "/"), operation{name, role, status, long, run}}
+		return route{method, strings.Split(pattern, "/"), operation{name, role, status, false, run}}
+	}
+	asking := func(method, pattern, name string, role door.Role, run func(*API, context.Context, *call) (any, error)) route {
+		r := at(method, pattern, name, role, run)
+		r.asks = true
+		return r
 	}
 	return []route{
 		at(http.MethodGet, "signature/policies", "ListInstanceSignPolicies", door.Viewer, (*API).listPolicies),
@@ -58,13 +62,13 @@ func routes() []route {
 		at(http.MethodGet, executions, "ListInstanceSignPolicyExecutions", door.Viewer, (*API).listExecutions),
 		at(http.MethodGet, tasks, "ListInstanceSignPolicyExecTasks", door.Viewer, (*API).listTasks),
 		at(http.MethodGet, tasks+"/{task_id}/subtasks", "ListInstanceSignatureExecutionSubtasks", door.Viewer, (*API).listSubtasks),
-		at(http.MethodGet, "namespaces", "ListInstanceNamespaces", door.Viewer, (*API).listNamespaces),
-		at(http.MethodPost, "namespaces", "CreateInstanceNamespace", door.Admin, (*API).createNamespace),
-		at(http.MethodGet, namespace, "ShowInstanceNamespace", door.Viewer, (*API).showNamespace),
-		at(http.MethodDelete, namespace, "DeleteInstanceNamespace", door.Admin, (*API).deleteNamespace),
-		at(http.MethodGet, artifacts, "ListInstanceArtifacts", door.Viewer, (*API).listArtifacts),
-		at(http.MethodGet, artifacts+"/{reference}/accessories", "ListInstanceAccessories", door.Viewer, (*API).listAccessories),
-		at(http.MethodGet, "statistics", "ListInstanceStatistics", door.Viewer, (*API).statistics),
+		asking(http.MethodGet, "namespaces", "ListInstanceNamespaces", door.Viewer, (*API).listNamespaces),
+		asking(http.MethodPost, "namespaces", "CreateInstanceNamespace", door.Admin, (*API).createNamespace),
+		asking(http.MethodGet, namespace, "ShowInstanceNamespace", door.Viewer, (*API).showNamespace),
+		asking(http.MethodDelete, namespace, "DeleteInstanceNamespace", door.Admin, (*API).deleteNamespace),
+		asking(http.MethodGet, artifacts, "ListInstanceArtifacts", door.Viewer, (*API).listArtifacts),
+		asking(http.MethodGet, artifacts+"/{reference}/accessories", "ListInstanceAccessories", door.Viewer, (*API).listAccessories),
+		asking(http.MethodGet, "statistics", "ListInstanceStatistics", door.Viewer, (*API).statistics),
 	}
 }
 

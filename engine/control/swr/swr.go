@@ -129,16 +129,12 @@ func (a *API) serve(c *call, r *http.Request) (any, error) {
 	if c.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
 		return nil, invalid("query", "is not one", "")
 	}
-	ctx := r.Context()
-	if !c.operation.long {
-		turn, leave, err := a.Rights.Turn(ctx, r.Method != http.MethodGet)
-		if err != nil {
-			return nil, err
-		}
-		defer leave()
-		ctx = turn
+	if c.operation.asks {
+		return c.operation.run(a, r.Context(), c)
 	}
-	return c.operation.run(a, ctx, c)
+	return rights.InTurn(r.Context(), a.Rights.Turns(), c.caller, r.Method != http.MethodGet, func(ctx context.Context) (any, error) {
+		return c.operation.run(a, ctx, c)
+	})
 }
 
 // enter finds out who calls.

@@ -63,31 +63,29 @@ func Handles(r *http.Request) bool {
 		r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 }
 
-// An action is one operation. It reads its parameters, all of them, and returns
-// the answer.
-type action func(a *api, ctx context.Context, c *call, p *params) (any, error)
+// An action is one operation.
+type action struct {
+	asks bool // a registry, and not the journal alone
+	// run reads its parameters, all of them, and returns the answer.
+	run func(a *api, ctx context.Context, c *call, p *params) (any, error)
+}
 
 func actionOf(name string) (action, bool) {
 	switch name {
 	case "CreateSignaturePolicy":
-		return (*api).createSignaturePolicy, true
+		return action{asks: true, run: (*api).createSignaturePolicy}, true
 	case "DeleteSignaturePolicy":
-		return (*api).deleteSignaturePolicy, true
+		return action{run: (*api).deleteSignaturePolicy}, true
 	case "CreateSignature":
-		return (*api).createSignature, true
+		return action{asks: true, run: (*api).createSignature}, true
 	case "DescribeNamespaces":
-		return (*api).describeNamespaces, true
+		return action{asks: true, run: (*api).describeNamespaces}, true
 	case "DescribeImages":
-		return (*api).describeImages, true
+		return action{asks: true, run: (*api).describeImages}, true
 	case "DescribeInstances":
-		return (*api).describeInstances, true
+		return action{run: (*api).describeInstances}, true
 	}
-	return nil, false
-}
-
-// asksRegistry reports whether an action waits for more than the journal.
-func asksRegistry(name string) bool {
-	return name == "DescribeNamespaces" || name == "DescribeImages" || name == "CreateSignature"
+	return action{}, false
 }
 
 // isAction reports whether there is an action of that name.
@@ -172,15 +170,12 @@ func (a *api) serve(w http.ResponseWriter, r *http.Request, c *call) (any, error
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	if !asksRegistry(c.action) {
-		turn, leave, err := a.Rights.Turn(ctx, !strings.HasPrefix(c.action, "Describe"))
-		if err != nil {
-			return nil, err
-		}
-		defer leave()
-		ctx = turn
+	if do.asks {
+		return do.run(a, ctx, c, p)
 	}
-	return do(a, ctx, c, p)
+	return rights.InTurn(ctx, a.Rights.Turns(), c.caller, !strings.HasPrefix(c.action, "Describe"), func(ctx context.Context) (any, error) {
+		return do.run(a, ctx, c, p)
+	})
 }
 
 // enter finds out who sent the request, and returns its body.
@@ -195,26 +190,26 @@ func (a *api) enter(r *http.Request, c *call) ([]byte, error) {
 }
 
 // route returns the action of a request whose sender is known.
-func route(r *http.Request) (action, error) {
+func route(r *http.Request) (do action, err error) {
 	if r.Method != http.MethodPost {
-		return nil, refusal("UnsupportedProtocol", "GET is not supported, use POST with a JSON body.")
+		return do, refusal("UnsupportedProtocol", "GET is not supported, use POST with a JSON body.")
 	}
 	if r.Header.Get("X-TC-Token") != "" {
-		return nil, refusal("AuthFailure.TokenFailure", "Temporary credentials are not supported.")
+		return do, refusal("AuthFailure.TokenFailure", "Temporary credentials are not supported.")
 	}
 	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/json") {
-		return nil, refusal("InvalidParameter", "The Content-Type %.64q is not supported, use application/json.", kind)
+		return do, refusal("InvalidParameter", "The Content-Type %.64q is not supported, use application/json.", kind)
 	}
 	name := r.Header.Get("X-TC-Action")
 	switch do, ok := actionOf(name); {
 	case name == "":
-		return nil, missing("Action")
+		return do, missing("Action")
 	case r.Header.Get("X-TC-Version") == "":
-		return nil, missing("Version")
+		return do, missing("Version")
 	case len(r.Header.Values("X-TC-Version")) > 1 || r.Header.Get("X-TC-Version") != version:
-		return nil, refusal("NoSuchVersion", "The API version does not exist, want %s.", version)
+		return do, refusal("NoSuchVersion", "The API version does not exist, want %s.", version)
 	case !ok:
-		return nil, refusal("InvalidAction", "The action %.64q is not valid.", name)
+		return do, refusal("InvalidAction", "The action %.64q is not valid.", name)
 	default:
 		return do, nil
 	}

@@ -59,6 +59,7 @@ var doorCodes = []struct {
 	{door.ErrBusy, errRate},
 	{rights.ErrRate, errRate},
 	{rights.ErrBusy, errRate},
+	{rights.ErrSlow, errRate},
 }
 
 // told returns what the caller is told of an error. What nobody foresaw is logged,
