@@ -29,6 +29,10 @@ import (
 	"github.com/sealwright/sealwright/engine/journal"
 )
 
+// patience is how long a registry may take to answer what one request asks of it. The
+// vendor's SDK waits for two minutes.
+const patience = 75 * time.Second
+
 // api is this API's name in the audit log.
 const api = "swr"
 
@@ -130,7 +134,9 @@ func (a *API) serve(c *call, r *http.Request) (any, error) {
 		return nil, invalid("query", "is not one", "")
 	}
 	if c.operation.asks {
-		return c.operation.run(a, r.Context(), c)
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		return c.operation.run(a, ctx, c)
 	}
 	return rights.InTurn(r.Context(), a.Rights.Turns(), c.caller, r.Method != http.MethodGet, func(ctx context.Context) (any, error) {
 		return c.operation.run(a, ctx, c)
