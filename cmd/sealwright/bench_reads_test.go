@@ -53,7 +53,7 @@ func (b *bench) reads() {
 		paths  []string
 		every  time.Duration
 		target float64
-	}{{"1,000 clients, every 2 s: reads", ownPaths, 2 * time.Second, 100}, {"1,000 clients, every second: reads", ownPaths, time.Second, 100},
+	}{{"1,000 clients, every 2 s: reads", ownPaths, 2 * time.Second, 100}, {"1,000 clients, every second: reads", ownPaths, time.Second, 0},
 		{"Huawei SWR's API, every 2 s: reads", swrPaths, 2 * time.Second, 100}, {"Huawei SWR's API, every second: reads", swrPaths, time.Second, 0},
 		{"1,000 clients, all they can: reads", ownPaths, 0, 0}} {
 		var took []time.Duration
