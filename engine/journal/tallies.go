@@ -13,8 +13,7 @@ import (
 const (
 	// tallyShare is how many times as long as counting took counts are used, so that
 	// counting one execution takes at most about a tenth of the time of one reader. For as
-	// long again they are used still, while it is counted anew: who looks on all the time
-	// waits for no count.
+	// long again they are used still, while it is counted anew, one execution at a time.
 	tallyShare = 10
 	// tallyTime bounds how long counting may take, whoever waits for it.
 	tallyTime = time.Minute
