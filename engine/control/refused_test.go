@@ -286,7 +286,8 @@ func (g *gallery) wantRefusals(t *testing.T, one, signs string) {
 			list = append(list, e.Caller+" "+e.API+" "+e.Target+" "+refused)
 		}
 	}
-	if d := cmp.Diff([]string{"viewer swr " + one + " role", "stranger swr " + one + " not_found", "viewer apig " + signs + " role",
+	if d := cmp.Diff([]string{"viewer swr " + one + " role", "stranger swr " + one + " not_found",
+		"admin swr " + one + " not_found", "admin swr " + one + " replayed", "viewer apig " + signs + " role",
 		"viewer api /api/v1/policies/1 role", "stranger api /api/v1/policies/secret/fire not_found",
 		"viewer tcr " + controltest.Instance + "/team role", "stranger tcr " + controltest.Instance + "/team not_found",
 		"oci viewer oci /20160918/container/imageSignatures/ocid1.containerimagesignature.oc1..x role"}, list); d != "" {

@@ -55,13 +55,14 @@ func sessionOf(ctx context.Context) session {
 
 // ServeHTTP lets in what may come in, and has it answered.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = rights.Watch(r)
 	s := session{request: rand.Text(), why: new(error)}
 	h := w.Header()
 	h.Set("X-Request-Id", s.request)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	tracked := &writer{ResponseWriter: w}
-	defer a.recover(tracked, r, s)
+	defer a.recover(tracked, r, &s)
 	if err := a.enter(tracked, r, &s); err != nil {
 		a.refuse(tracked, r, s, err)
 	}
@@ -116,6 +117,9 @@ func (a *API) inSlot(w http.ResponseWriter, r *http.Request, c door.Caller) erro
 
 // answered counts an answer, and leaves a trace of who is refused.
 func (a *API) answered(r *http.Request, s session, status int, err error) {
+	if err == nil && status >= http.StatusBadRequest { // huma refused it
+		err = errInvalid
+	}
 	said := rights.Answer{API: name, Code: strconv.Itoa(cmp.Or(status, http.StatusOK)), Caller: s.Caller, Target: r.URL.EscapedPath(), RequestID: s.request, Err: err}
 	if s.route != nil {
 		said.Operation, said.Changes = s.route.id, s.route.changes
@@ -215,7 +219,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, s session, err erro
 }
 
 // recover answers a request whose handler panicked.
-func (a *API) recover(w *writer, r *http.Request, s session) {
+func (a *API) recover(w *writer, r *http.Request, s *session) {
 	v := recover()
 	if v == nil {
 		return
@@ -228,5 +232,5 @@ func (a *API) recover(w *writer, r *http.Request, s session) {
 	if w.began {
 		panic(http.ErrAbortHandler) // or half an answer would look like a whole one
 	}
-	a.refuse(w, r, s, errPanic)
+	a.refuse(w, r, *s, rights.ErrPanic)
 }

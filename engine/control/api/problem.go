@@ -27,7 +27,7 @@ var (
 	errMethod       = errors.New("the method is not allowed here; allowed")
 	errBody         = errors.New("this request has no body")
 	errContentType  = errors.New("the Content-Type is not application/json")
-	errPanic        = errors.New("internal error")
+	errInvalid      = errors.New("the request is not valid")
 	errNotFound     = errors.New("there is none that you may see")
 	errNoMatch      = errors.New(`If-Match is missing: send the ETag of the policy as you know it, or * for any`)
 	errMatch        = errors.New("If-Match is malformed; allowed: * or ETags")
@@ -133,7 +133,7 @@ func (a *API) problem(s session, err error) *Problem {
 			return p
 		}
 	}
-	if !errors.Is(err, errPanic) && !errors.Is(err, context.Canceled) { // logged before; the caller left
+	if !errors.Is(err, rights.ErrPanic) && !errors.Is(err, context.Canceled) { // logged before; the caller left
 		a.Log.Error("request failed", zap.String("request", s.request), zap.String("caller", s.Name), zap.Error(err))
 	}
 	return newProblem(s, http.StatusInternalServerError, "internal error; the log of the daemon tells more under the request's id")

@@ -79,6 +79,7 @@ type call struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = rights.Watch(r)
 	c := &call{request: randomHex()}
 	w.Header().Set("X-Request-Id", c.request)
 	defer func() {
@@ -177,7 +178,7 @@ func (h *handler) panicked(w http.ResponseWriter, r *http.Request, c *call, p an
 		zap.String("panic", fmt.Sprint(p)), zap.ByteString("stack", debug.Stack()))
 	said := internal()
 	said.Request = c.request
-	h.answered(c, r, said.status, nil)
+	h.answered(c, r, said.status, rights.ErrPanic)
 	write(w, answer{said.status, said})
 }
 

@@ -116,6 +116,7 @@ type operation struct {
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = rights.Watch(r)
 	id := requestID(r)
 	c := &call{requestID: id}
 	log := h.Log.With(zap.String("request", id))
@@ -128,7 +129,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 		log.Error("oracle artifacts: panic", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-		h.answered(c, r, http.StatusInternalServerError, nil)
+		h.answered(c, r, http.StatusInternalServerError, rights.ErrPanic)
 		respond(w, id, failed(internal()))
 	}()
 	a, err := h.serve(r, c)

@@ -138,6 +138,9 @@ func (s *site) expectAudit(t *testing.T) {
 	}
 	var got []string
 	for _, e := range slices.Backward(entries) {
+		if e.Outcome == "refused: replayed" { // within a second; Oracle's client has signed it again
+			continue
+		}
 		got = append(got, fmt.Sprintf("%s %s %s", e.Caller, e.Action, e.Outcome))
 		if e.Target == "" || e.RequestID == "" {
 			t.Errorf("%+v", e)

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -17,9 +19,10 @@ import (
 )
 
 const (
-	// maxRefusals is how many refused changes of a caller are written into the audit
-	// log at once; then one a minute. Who may change nothing could fill it otherwise.
-	maxRefusals = 60
+	// maxUnmade is how many changes of a caller that were not even begun are written into
+	// the audit log at once, of those it may not make and of the others; then one a
+	// minute. Who may change nothing could fill it otherwise.
+	maxUnmade = 60
 	// maxWarnings is how many refusals of one sort are logged at once, and warnEvery
 	// how often then: strangers could fill the log otherwise.
 	maxWarnings = 10
@@ -73,10 +76,30 @@ func reasonOf(err error) string {
 	return ""
 }
 
-// Answered counts an answer that is about to be given, whatever the API. That of a
-// caller who was refused is also logged, not too often; and a change that a known
-// caller may not make is written into the audit log. Changes that were refused while
-// they were made are there already: see Change. Nil Rights take no notice.
+type noteKey struct{}
+
+// Watch returns a request of which Answered will know whether Change was asked to make
+// what it asks for. It is to be called before anything else is done with the request.
+func Watch(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), noteKey{}, new(atomic.Bool)))
+}
+
+// note notes that Change was asked on behalf of a watched request.
+func note(ctx context.Context) {
+	if noted, watched := ctx.Value(noteKey{}).(*atomic.Bool); watched {
+		noted.Store(true)
+	}
+}
+
+func isNoted(ctx context.Context) bool {
+	noted, watched := ctx.Value(noteKey{}).(*atomic.Bool)
+	return watched && noted.Load()
+}
+
+// Answered counts an answer that is about to be given to a watched request, whatever the
+// API. That of a caller who was refused is also logged, not too often. What a known
+// caller wanted to change is written into the audit log, unless Change did that. Nil
+// Rights take no notice.
 func (r *Rights) Answered(req *http.Request, a Answer) {
 	if r == nil {
 		return
@@ -85,16 +108,15 @@ func (r *Rights) Answered(req *http.Request, a Answer) {
 	if r.options.Answered != nil {
 		r.options.Answered(a.API, a.Operation, a.Code)
 	}
-	reason := reasonOf(a.Err)
-	if reason == "" || reason == byPlace && (!a.Changes || a.Caller.SeesAll()) { // who sees all, or just looks, only missed
-		return
-	}
 	if a.Caller.Name == "" {
 		a.Caller = door.CallerOf(a.Err)
 	}
-	r.warn(req.RemoteAddr, a, reason)
-	if a.Changes && a.Caller.Name != "" && (reason == byRole || reason == byPlace) {
-		r.auditRefusal(req.Context(), a, reason)
+	reason := reasonOf(a.Err)
+	if reason != "" && (reason != byPlace || a.Changes && !a.Caller.SeesAll()) { // who sees all, or just looks, only missed
+		r.warn(req.RemoteAddr, a, reason)
+	}
+	if a.Changes && a.Caller.Name != "" && !isNoted(req.Context()) {
+		r.auditUnmade(req.Context(), a, reason)
 	}
 }
 
@@ -138,17 +160,44 @@ func (r *Rights) mayWarn(sort [2]string) (leftOut int, say bool) {
 	return leftOut, true
 }
 
-// auditRefusal writes down what a caller wanted to change and may not. Nothing was
-// changed, so nothing depends on that it is written.
-func (r *Rights) auditRefusal(ctx context.Context, a Answer, reason string) {
-	if !r.budget(a.Caller).refusals.AllowN(r.options.Clock(), 1) {
+// A share is how much of a caller's changes that were not begun is written down.
+type share struct {
+	budget  *rate.Limiter
+	leftOut atomic.Int64
+}
+
+func newShare() *share { return &share{budget: rate.NewLimiter(rate.Every(time.Minute), maxUnmade)} }
+
+// auditUnmade writes down what a caller wanted to change, and was not begun. Nothing was
+// changed, so nothing depends on that it is written. What was left out since the last
+// time has an entry, too: how many, not what.
+func (r *Rights) auditUnmade(ctx context.Context, a Answer, reason string) {
+	b := r.budget(a.Caller)
+	s, outcome := b.invalid, notDone
+	switch {
+	case reason != "":
+		outcome = "refused: " + reason
+	case a.Err == nil:
+		outcome = "nothing to change"
+	}
+	if reason == byRole || reason == byPlace {
+		s = b.forbidden
+	}
+	if !s.budget.AllowN(r.options.Clock(), 1) {
+		s.leftOut.Add(1)
 		return
 	}
-	_, err := r.options.Journal.Audit(context.WithoutCancel(ctx), journal.AuditEntry{Caller: a.Caller.Name, API: a.API, Action: a.Operation,
-		Target: Clip(a.Target), RequestID: a.RequestID, Outcome: "refused: " + reason})
-	if err != nil {
-		r.options.Log.Error("audit log: a refusal was not written", zap.String("caller", a.Caller.Name), zap.String("api", a.API),
-			zap.String("action", a.Operation), zap.String("request", a.RequestID), zap.Error(err))
+	e := journal.AuditEntry{Caller: a.Caller.Name, API: a.API, Action: a.Operation, Target: Clip(a.Target), RequestID: a.RequestID, Outcome: outcome}
+	entries := []journal.AuditEntry{e}
+	if n := s.leftOut.Swap(0); n > 0 {
+		entries = []journal.AuditEntry{{Caller: e.Caller, API: e.API, Action: "other", RequestID: e.RequestID, Outcome: fmt.Sprintf("left out: %d", n)}, e}
+	}
+	for _, e := range entries {
+		if _, err := r.options.Journal.Audit(context.WithoutCancel(ctx), e); err != nil {
+			r.options.Log.Error("audit log: a refusal was not written", zap.String("caller", e.Caller), zap.String("api", e.API),
+				zap.String("action", e.Action), zap.String("request", e.RequestID), zap.Error(err))
+			return
+		}
 	}
 }
 

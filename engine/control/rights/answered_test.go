@@ -77,7 +77,12 @@ func TestAnswered(t *testing.T) {
 		t.Error(d)
 	}
 	target := "prod/\uFFFD" + strings.Repeat("x", 250) + "…"
-	if d := cmp.Diff([]string{"ci swr Delete " + target + " r403 refused: role", "ci swr Delete " + target + " r404 refused: not_found"}, outcomes(t, j)); d != "" {
+	entry := func(caller, request, outcome string) string {
+		return caller + " swr Delete " + target + " " + request + " " + outcome
+	}
+	if d := cmp.Diff([]string{entry("admin", "r200", "nothing to change"), entry("ci", "r402", "refused: replayed"), entry("ci", "r429", "refused: rate"),
+		entry("ci", "r403", "refused: role"), entry("ci", "r404", "refused: not_found"), entry("admin", "r410", "refused: not_found"), entry("ci", "r500", "not done")},
+		outcomes(t, j)); d != "" {
 		t.Error(d)
 	}
 }
@@ -109,10 +114,15 @@ func TestRefusalsAreBounded(t *testing.T) {
 	refuse(1, "b", rights.ErrRole)
 	count("another caller", 10, 61)
 	refuse(1, "c", door.ErrReplayed)
-	count("another reason", 11, 61)
+	count("another reason", 11, 62)
+	refuse(1, "a", errors.New("invalid"))
+	count("a refusal that is no matter of rights", 11, 63)
 	now = now.Add(time.Minute)
 	refuse(3, "a", rights.ErrRole)
-	count("a minute later", 14, 62)
+	count("a minute later", 14, 65)
+	if d := cmp.Diff([]string{"a swr other   left out: 40", "a swr Delete   refused: role"}, outcomes(t, j)[63:]); d != "" {
+		t.Error(d)
+	}
 	if left := logs.All()[11].ContextMap()["left_out"]; left != int64(91) {
 		t.Errorf("left out %v", left)
 	}

@@ -39,6 +39,9 @@ var (
 	ErrOrigin = errors.New("a page of another site asks for this; browsers may change nothing for it here")
 )
 
+// ErrPanic is why there is no success for who asked for what ended in a panic.
+var ErrPanic = errors.New("panic")
+
 // An Instance is a registry by the name that a vendor's API has for it.
 type Instance struct{ ID, Registry string }
 
@@ -76,7 +79,9 @@ type Rights struct {
 // A budget is how much a caller may do.
 type budget struct {
 	requests *rate.Limiter
-	refusals *rate.Limiter // that are written down
+	// forbidden and invalid are the changes that were not begun, as the caller may not
+	// make them, and for all other reasons.
+	forbidden, invalid *share
 }
 
 // New returns rights that know no instance.
@@ -168,11 +173,15 @@ func (r *Rights) budget(c door.Caller) *budget {
 	defer r.mu.Unlock()
 	b := r.budgets[c.Name]
 	if b == nil {
-		b = &budget{rate.NewLimiter(rate.Limit(r.options.PerSecond), r.options.Burst), rate.NewLimiter(rate.Every(time.Minute), maxRefusals)}
+		b = &budget{requests: rate.NewLimiter(rate.Limit(r.options.PerSecond), r.options.Burst), forbidden: newShare(), invalid: newShare()}
 		r.budgets[c.Name] = b
 	}
 	return b
 }
+
+// notDone is what came of a change that failed, in the audit log. Why is for the log, or
+// for who asked: the audit log has more readers.
+const notDone = "not done"
 
 // A Change is what a caller wants changed, for the audit log.
 type Change struct {
@@ -187,6 +196,7 @@ type Change struct {
 // what came of it. Nothing is changed that cannot be written down; then the caller may
 // send the same request again.
 func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) error) error {
+	note(ctx)
 	id, err := r.options.Journal.Audit(ctx, journal.AuditEntry{Caller: c.Caller.Name, API: c.API, Action: c.Action, Target: c.Target, RequestID: c.RequestID})
 	if err != nil {
 		if ctx.Err() == nil { // who has left may not come again unseen
@@ -197,7 +207,7 @@ func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) 
 	err = do(ctx)
 	outcome := "done"
 	if err != nil {
-		outcome = "not done" // why is for the log: the audit log has more readers
+		outcome = notDone
 	}
 	fields := []zap.Field{zap.String("caller", c.Caller.Name), zap.String("api", c.API), zap.String("action", c.Action),
 		zap.String("target", c.Target), zap.String("request", c.RequestID), zap.String("outcome", outcome)}

@@ -80,6 +80,7 @@ type call struct {
 
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = rights.Watch(r)
 	c := &call{id: requestID()}
 	w.Header().Set("X-Request-Id", c.id)
 	defer func() {
@@ -88,7 +89,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				panic(p)
 			}
 			a.Log.Error("panic", zap.String("request", c.id), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			a.answered(c, r, http.StatusInternalServerError, nil)
+			a.answered(c, r, http.StatusInternalServerError, rights.ErrPanic)
 			write(w, http.StatusInternalServerError, internal().body(c.id))
 		}
 	}()

@@ -115,6 +115,7 @@ func (c *call) done() answer { return answer{c.id} }
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = rights.Watch(r)
 	c := &call{id: newRequestID()}
 	if name := r.Header.Get("X-TC-Action"); isAction(name) {
 		c.action = name
@@ -126,7 +127,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		default:
 			a.Log.Error("panic in an API call", zap.String("request", c.id), zap.String("action", c.action), zap.Any("panic", p), zap.Stack("stack"))
-			a.answered(c, r, errInternal.code, nil)
+			a.answered(c, r, errInternal.code, rights.ErrPanic)
 			refuse(w, c.id, errInternal)
 		}
 	}()
@@ -145,7 +146,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answered counts an answer, and leaves a trace of who is refused.
 func (a *api) answered(c *call, r *http.Request, code string, err error) {
-	a.Rights.Answered(r, rights.Answer{API: service, Operation: c.action, Code: code, Caller: c.caller, Changes: !strings.HasPrefix(c.action, "Describe"),
+	a.Rights.Answered(r, rights.Answer{API: service, Operation: c.action, Code: code, Caller: c.caller, Changes: isAction(c.action) && !strings.HasPrefix(c.action, "Describe"),
 		Target: c.target, RequestID: c.id, Err: err})
 }
 
