@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -48,16 +49,20 @@ func (b *bench) reads() {
 	swrPaths := d.swrPaths()
 	alone := d.signing(func() { time.Sleep(readTime) })
 	b.add("signing while nobody reads", alone, "artifacts/s", "", true)
+	own, bare := d.url, b.bareServer()
 	for _, load := range []struct {
 		name   string
+		url    string
 		paths  []string
 		every  time.Duration
 		target float64
-	}{{"1,000 clients, every 2 s: reads", ownPaths, 2 * time.Second, 100}, {"1,000 clients, every second: reads", ownPaths, time.Second, 0},
-		{"Huawei SWR's API, every 2 s: reads", swrPaths, 2 * time.Second, 100}, {"Huawei SWR's API, every second: reads", swrPaths, time.Second, 0},
-		{"1,000 clients, all they can: reads", ownPaths, 0, 0}} {
+	}{{"1,000 clients, every 2 s: reads", own, ownPaths, 2 * time.Second, 100}, {"Huawei SWR's API: reads", own, swrPaths, 2 * time.Second, 100},
+		{"a bare server: reads", bare, barePaths, 2 * time.Second, 0},
+		{"1,000 clients, every second: reads", own, ownPaths, time.Second, 0}, {"Huawei SWR's API: reads", own, swrPaths, time.Second, 0},
+		{"a bare server: reads", bare, barePaths, time.Second, 0},
+		{"1,000 clients, all they can: reads", own, ownPaths, 0, 0}} {
 		var took []time.Duration
-		rate := d.signing(func() { took = d.read(load.paths, load.every) })
+		rate := d.signing(func() { took = d.read(load.url, load.paths, load.every) })
 		slices.Sort(took)
 		p99 := float64(took[len(took)*99/100].Microseconds()) / 1000
 		target, ok := "", true
@@ -69,6 +74,32 @@ func (b *bench) reads() {
 		b.add("  99 of 100 within", p99, "ms", target, ok)
 		b.add("  signing meanwhile", rate, "artifacts/s", "", true)
 	}
+}
+
+// init adds the least that answers as much as an API does: what clients see of it is what
+// the processors have left beside the registry and signing.
+func init() {
+	commands["bare-server"] = func() {
+		answer := bytes.Repeat([]byte{'x'}, bareAnswer)
+		panic(http.ListenAndServe(os.Args[1], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(answer) })))
+	}
+}
+
+// bareAnswer is about as large as the answers of our APIs to what is asked here.
+const bareAnswer = 8 << 10
+
+var barePaths = []string{"/"}
+
+// bareServer returns the address of a bare server in a process of its own.
+func (b *bench) bareServer() string {
+	b.t.Helper()
+	listen := freeAddress(b.t)
+	c := exec.CommandContext(b.t.Context(), "bare-server", listen)
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	return "http://" + listen
 }
 
 // ownPaths are what people and programs look at: lists of executions and policies, and one
@@ -85,7 +116,7 @@ func (d *benchDaemon) swrPaths() []string {
 			Namespace string `json:"namespace_name"`
 		} `json:"policies"`
 	}
-	text, err := d.ask(http.DefaultClient, 0, http.MethodGet, list, "")
+	text, err := d.ask(http.DefaultClient, 0, http.MethodGet, d.url+list, "")
 	if err == nil {
 		err = json.Unmarshal(text, &said)
 	}
@@ -127,7 +158,7 @@ func (b *bench) daemon(host string) *benchDaemon {
 		_ = c.Wait()
 	}}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if _, err = d.ask(http.DefaultClient, 0, http.MethodGet, "/api/v1/policies", ""); err == nil {
+		if _, err = d.ask(http.DefaultClient, 0, http.MethodGet, d.url+"/api/v1/policies", ""); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -148,12 +179,12 @@ func readToken(client int) string {
 }
 
 // ask sends a request and reads the answer.
-func (d *benchDaemon) ask(client *http.Client, caller int, method, path, body string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(d.b.t.Context(), method, d.url+path, strings.NewReader(body))
+func (d *benchDaemon) ask(client *http.Client, caller int, method, url, body string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(d.b.t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(path, "/v2/") {
+	if strings.HasPrefix(req.URL.Path, "/v2/") {
 		req.Header.Set("X-Auth-Token", readToken(caller))
 	} else {
 		req.Header.Set("Authorization", "Bearer "+readToken(caller))
@@ -168,14 +199,14 @@ func (d *benchDaemon) ask(client *http.Client, caller int, method, path, body st
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
+		err = fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, answer)
 	}
 	return answer, err
 }
 
 func (d *benchDaemon) must(method, path, body string) {
 	d.b.t.Helper()
-	if _, err := d.ask(http.DefaultClient, 0, method, path, body); err != nil {
+	if _, err := d.ask(http.DefaultClient, 0, method, d.url+path, body); err != nil {
 		d.b.t.Fatal(err)
 	}
 }
@@ -225,8 +256,8 @@ func (d *benchDaemon) signed() float64 {
 }
 
 // read has all clients, once all are connected, read for readTime, each of them all paths
-// in turn.
-func (d *benchDaemon) read(paths []string, every time.Duration) []time.Duration {
+// of a server in turn.
+func (d *benchDaemon) read(url string, paths []string, every time.Duration) []time.Duration {
 	transport := &http.Transport{MaxIdleConnsPerHost: readClients}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -235,7 +266,7 @@ func (d *benchDaemon) read(paths []string, every time.Duration) []time.Duration 
 	connected.Add(readClients)
 	for c := range readClients {
 		all.Go(func() {
-			_, err := d.ask(client, c, http.MethodGet, paths[c%len(paths)], "")
+			_, err := d.ask(client, c, http.MethodGet, url+paths[c%len(paths)], "")
 			connected.Done()
 			connected.Wait()
 			if err != nil {
@@ -245,7 +276,7 @@ func (d *benchDaemon) read(paths []string, every time.Duration) []time.Duration 
 			time.Sleep(every * time.Duration(c) / readClients) // they did not begin together
 			for end, i := time.Now().Add(readTime), c; time.Now().Before(end); i++ {
 				began := time.Now()
-				if _, err := d.ask(client, c, http.MethodGet, paths[i%len(paths)], ""); err != nil {
+				if _, err := d.ask(client, c, http.MethodGet, url+paths[i%len(paths)], ""); err != nil {
 					d.b.t.Error(err)
 					return
 				}

@@ -3,6 +3,9 @@ package api
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 )
@@ -24,10 +27,24 @@ func (a *answer) WriteHeader(status int) { a.status = cmp.Or(a.status, status) }
 // Write implements [http.ResponseWriter].
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
+// toldTo returns a problem as it is told to somebody else who asked for the same.
+func (a *answer) toldTo(s session) (*answer, error) {
+	var p Problem
+	if err := json.Unmarshal(a.body.Bytes(), &p); err != nil {
+		return nil, fmt.Errorf("what another caller was told: %w", err)
+	}
+	p.RequestID = s.request
+	told := &answer{header: a.header, status: a.status}
+	_, _ = told.body.Write(p.json()) // it never fails
+	return told, nil
+}
+
+// send writes the answer, and does not change it: several may have asked for it.
 func (a *answer) send(w http.ResponseWriter) {
+	maps.Copy(w.Header(), a.header)
 	status := cmp.Or(a.status, http.StatusOK)
 	if status != http.StatusNoContent {
-		a.header.Set("Content-Length", strconv.Itoa(a.body.Len()))
+		w.Header().Set("Content-Length", strconv.Itoa(a.body.Len()))
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(a.body.Bytes()) // the reader left: nobody to tell

@@ -94,8 +94,8 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 		a.answered(r, *s, w.status, *s.why)
 		return nil
 	}
-	kept := &answer{header: w.Header()}
-	if err := a.inSlot(kept, r, s.Caller); err != nil {
+	kept, err := a.look(r, *s)
+	if err != nil {
 		return err
 	}
 	a.answered(r, *s, kept.status, *s.why)
@@ -103,16 +103,36 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	return nil
 }
 
+// look returns the answer to a request. All who ask for the same, and see the same, get
+// the same one, but for the request's id.
+func (a *API) look(r *http.Request, s session) (*answer, error) {
+	if r.Method != http.MethodGet {
+		return a.inSlot(r.Context(), r, s.Caller, func() {})
+	}
+	kept, first, err := rights.Look(r.Context(), a.Turns, r.URL.RequestURI()+" "+s.Sight(), func(ctx context.Context, begin func()) (*answer, error) {
+		return a.inSlot(ctx, r, s.Caller, begin)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !first && kept.status >= http.StatusBadRequest {
+		return kept.toldTo(s)
+	}
+	return kept, nil
+}
+
 // inSlot has a request answered when there is a slot for it. What was sent is read by
 // then, and the answer is written later: no slow caller has a slot.
-func (a *API) inSlot(w http.ResponseWriter, r *http.Request, c door.Caller) error {
-	leave, err := a.Turns.Slot(r.Context(), c)
+func (a *API) inSlot(ctx context.Context, r *http.Request, c door.Caller, begin func()) (*answer, error) {
+	leave, err := a.Turns.Slot(ctx, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer leave()
-	a.mux.ServeHTTP(w, r)
-	return nil
+	begin()
+	kept := &answer{header: http.Header{}}
+	a.mux.ServeHTTP(kept, r.WithContext(ctx))
+	return kept, nil
 }
 
 // answered counts an answer, and leaves a trace of who is refused.

@@ -83,6 +83,16 @@ type Caller struct {
 	forget func() // the request that it sent
 }
 
+// Sight is the same for callers who see the same and may do the same. Of those who do not
+// see everything, each has its own.
+func (c Caller) Sight() string {
+	name := c.Name
+	if c.SeesAll() {
+		name = ""
+	}
+	return fmt.Sprintf("%d %q %q %q %q", c.Role, name, c.Registries, c.Namespaces, c.Keys)
+}
+
 // Forget lets the caller send its request again as it is, once: nothing of what it asks
 // for was begun. Otherwise it would be told that it was received before.
 func (c Caller) Forget() {

@@ -187,3 +187,25 @@ func TestSecretIsCopied(t *testing.T) {
 		}
 	}
 }
+
+// TestSight: who sees everything, and may do the same, is one for reads; nobody else is.
+func TestSight(t *testing.T) {
+	t.Parallel()
+	same := []Caller{{Name: "a", Role: Viewer}, {Name: "b", Role: Viewer, Keys: []string{}}}
+	others := []Caller{
+		same[0], {Name: "a", Role: Admin}, {Name: "a", Role: Viewer, Keys: []string{"k"}}, {Name: "a", Role: Viewer, Keys: []string{"k", "l"}},
+		{Name: "a", Role: Viewer, Keys: []string{"k l"}}, {Name: "a", Role: Viewer, Registries: []string{"k"}}, {Name: "b", Role: Viewer, Registries: []string{"k"}},
+		{Name: "a", Role: Viewer, Namespaces: []string{"k"}}, {Name: "a", Role: Viewer, Namespaces: []string{`k" "l`}},
+		{Name: "a", Role: Viewer, Namespaces: []string{"k", "l"}}, {},
+	}
+	if same[0].Sight() != same[1].Sight() {
+		t.Errorf("%s and %s", same[0].Sight(), same[1].Sight())
+	}
+	seen := map[string]bool{}
+	for _, c := range others {
+		if seen[c.Sight()] {
+			t.Errorf("%+v sees what another does: %s", c, c.Sight())
+		}
+		seen[c.Sight()] = true
+	}
+}

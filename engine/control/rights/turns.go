@@ -29,6 +29,7 @@ const (
 type Turns struct {
 	slots, journal chan struct{}
 	giveWay        func() (done func())
+	looks          looks
 }
 
 // NewTurns returns turns: so many requests are worked on at once, of which so many have to
@@ -40,7 +41,8 @@ func NewTurns(slots, journal int, giveWay func() (done func())) *Turns {
 	if giveWay == nil {
 		giveWay = func() func() { return func() {} }
 	}
-	return &Turns{make(chan struct{}, cmp.Or(slots, 2*runtime.GOMAXPROCS(0))), make(chan struct{}, journal), giveWay}
+	return &Turns{slots: make(chan struct{}, cmp.Or(slots, 2*runtime.GOMAXPROCS(0))), journal: make(chan struct{}, journal), giveWay: giveWay,
+		looks: looks{ahead: map[string]*look{}}}
 }
 
 // Slot waits until one more request may be worked on. It returns ErrBusy if that takes too

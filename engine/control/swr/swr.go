@@ -139,9 +139,19 @@ func (a *API) serve(c *call, r *http.Request) (any, error) {
 		defer cancel()
 		return c.operation.run(a, ctx, c)
 	}
-	return rights.InTurn(r.Context(), a.Rights.Turns(), c.caller, r.Method != http.MethodGet, func(ctx context.Context) (any, error) {
-		return c.operation.run(a, ctx, c)
+	run := func(ctx context.Context) (any, error) { return c.operation.run(a, ctx, c) }
+	turns := a.Rights.Turns()
+	if r.Method != http.MethodGet {
+		return rights.InTurn(r.Context(), turns, c.caller, true, run)
+	}
+	answer, _, err := rights.Look(r.Context(), turns, r.URL.RequestURI()+" "+c.caller.Sight(), func(ctx context.Context, begin func()) (json.RawMessage, error) {
+		answer, err := rights.InTurn(ctx, turns, c.caller, false, func(ctx context.Context) (any, error) { begin(); return run(ctx) })
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(answer)
 	})
+	return answer, err
 }
 
 // enter finds out who calls.
@@ -204,5 +214,9 @@ func write(w http.ResponseWriter, status int, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
+	if text, ok := body.(json.RawMessage); ok {
+		_, _ = w.Write(text)
+		return
+	}
 	_ = json.NewEncoder(w).Encode(body)
 }

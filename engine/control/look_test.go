@@ -1,0 +1,133 @@
+package control_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
+	"github.com/sealwright/sealwright/engine/journal"
+	"github.com/sealwright/sealwright/engine/policy"
+	"github.com/sealwright/sealwright/registry/registrytest"
+)
+
+// read asks for something by a token, and returns the answer with REQUEST for its id.
+func (g *gallery) read(ctx context.Context, path, token string) (answer, id string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+path, nil)
+	if err != nil {
+		return "", "", err
+	}
+	req.Header.Set("X-Auth-Token", token)
+	if strings.HasPrefix(path, "/api/") {
+		req.Header = http.Header{"Authorization": {"Bearer " + token}}
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	id = resp.Header.Get("X-Request-Id")
+	return fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Content-Type"), " ", resp.Header.Get("ETag"), " ", strings.ReplaceAll(string(body), id, "REQUEST")), id, err
+}
+
+// allTurns takes all turns and slots until leave is called.
+func (g *gallery) allTurns(t *testing.T) (leave func()) {
+	t.Helper()
+	done := make(chan struct{})
+	var left, taken sync.WaitGroup
+	for range 3 {
+		taken.Add(1)
+		left.Go(func() {
+			_, err := rights.InTurn(t.Context(), g.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken.Done(); <-done; return 0, nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	taken.Wait()
+	for range 2 * runtime.GOMAXPROCS(0) {
+		free, err := g.Rights.Turns().Slot(t.Context(), door.Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left.Go(func() { <-done; free() })
+	}
+	return func() { close(done); left.Wait() }
+}
+
+// TestSameLook: many who ask for the same while others have their turn are answered by one
+// read, if they see the same; who does not gets what it sees, and each its own request id.
+func TestSameLook(t *testing.T) {
+	g := newGallery(t, func(h http.Handler) http.Handler { return h })
+	var ids []int64
+	for _, registry := range []string{controltest.Registry, controltest.Other} {
+		p := policy.Policy{Name: "in-" + registry, Registry: registry, Namespace: "team", Key: controltest.Key, Trigger: policy.Trigger{Type: policy.Manual},
+			Scope: []policy.ScopeRule{{Repositories: policy.Selector{Matches: []string{"**"}}, Tags: policy.Selector{Matches: []string{"**"}}}}}
+		stored, err := g.Engine.CreatePolicy(t.Context(), journal.StoredPolicy{Policy: p, Origin: journal.FromSWR, Label: p.Name, Creator: "ci"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, stored.ID)
+	}
+	instance := "/v2/p/instances/" + controltest.Instance
+	paths := []string{
+		"/api/v1/policies", "/api/v1/policies?limit=1", "/api/v1/policies/in-" + controltest.Registry, "/api/v1/policies/none", "/api/v1/audit", "/api/v1/executions?limit=x",
+		instance + "/signature/policies", fmt.Sprint(instance, "/namespaces/team/signature/policies/", ids[0]), instance + "/namespaces/team/signature/policies/none",
+	}
+	const each = 4
+	tokens := []string{controltest.AdminToken, controltest.ViewerToken, controltest.StrangerToken}
+	alone := map[string]string{}
+	for _, token := range tokens {
+		for _, path := range paths {
+			answer, _, err := g.read(t.Context(), path, token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alone[path+" "+token] = answer
+		}
+	}
+	if alone[paths[0]+" "+tokens[0]] == alone[paths[0]+" "+tokens[2]] {
+		t.Fatal("both see the same")
+	}
+
+	leave := g.allTurns(t)
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	var all sync.WaitGroup
+	for _, token := range tokens {
+		for _, path := range paths {
+			for range each {
+				all.Go(func() {
+					answer, id, err := g.read(t.Context(), path, token)
+					mu.Lock()
+					defer mu.Unlock()
+					if d := cmp.Diff(alone[path+" "+token], answer); d != "" || err != nil || id == "" || seen[id] {
+						t.Errorf("%s as %.6s, request %s: %s%v", path, token, id, d, err)
+					}
+					seen[id] = true
+				})
+			}
+		}
+	}
+	// But for the viewer's look at the audit log and the stranger's at an instance that it
+	// does not see, which are refused at once.
+	wait := int64(len(tokens)*len(paths) - 1 - 3)
+	registrytest.Eventually(t, time.Minute, "one of each wait", func() bool { return g.waiting.Load() >= wait })
+	time.Sleep(200 * time.Millisecond) // for others, if there are
+	if n := g.waiting.Load(); n != wait {
+		t.Errorf("%d wait for a turn, want %d", n, wait)
+	}
+	leave()
+	all.Wait()
+}
