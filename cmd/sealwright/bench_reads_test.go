@@ -39,8 +39,8 @@ func TestBenchReadsAlone(t *testing.T) {
 // its own, while the daemon signs: it, the registry and the clients are three processes
 // on the same processors, and signing takes of them what it can get. A client reads every
 // two seconds, as what watches does, then every second; the same of a vendor's API, Huawei
-// SWR's; and at last of our own again as soon as it has its answer, which says how many
-// reads there can be.
+// SWR's, and of a bare server; and at last of our own again as soon as it has its answer,
+// which says how many reads there can be.
 func (b *bench) reads() {
 	reg := b.registry(1000, 20)
 	defer reg.stop()
@@ -94,11 +94,15 @@ var barePaths = []string{"/"}
 func (b *bench) bareServer() string {
 	b.t.Helper()
 	listen := freeAddress(b.t)
-	c := exec.CommandContext(b.t.Context(), "bare-server", listen)
+	c := exec.Command("bare-server", listen)
 	c.Stderr = os.Stderr
 	if err := c.Start(); err != nil {
 		b.t.Fatal(err)
 	}
+	b.t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
 	return "http://" + listen
 }
 

@@ -3,11 +3,13 @@ package control_test
 import (
 	"context"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,6 +43,9 @@ import (
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
+// The tokens of who may do the same as others.
+const adminsTwin, strangersTwin = "twin-token-0123456789-0123456789-0123456789", "twin-token-9876543210-9876543210-9876543210"
+
 // A gallery is all APIs behind one address.
 type gallery struct {
 	*controltest.House
@@ -48,6 +53,7 @@ type gallery struct {
 	logs    *observer.ObservedLogs
 	oracle  controltest.OracleKey // of a viewer
 	waiting atomic.Int64          // for whom the engine gives way
+	gave    atomic.Int64          // how often it did
 }
 
 // newGallery serves all APIs behind front.
@@ -62,9 +68,11 @@ func newGallery(t *testing.T, front func(http.Handler) http.Handler) *gallery {
 	}
 	m := control.NewMetrics()
 	g.House = controltest.New(t, controltest.Options{Rights: rights.Options{Log: zap.New(core), Answered: m.Answered,
-		GiveWay: func() func() { g.waiting.Add(1); return func() { g.waiting.Add(-1) } }},
+		GiveWay: func() func() { g.waiting.Add(1); g.gave.Add(1); return func() { g.waiting.Add(-1) } }},
 
-		Credentials: []door.Credential{{Name: "oci viewer", Role: door.Viewer, OCIKeyID: g.oracle.ID, OCIPublicKey: public.(*rsa.PublicKey)}}})
+		Credentials: []door.Credential{{Name: "oci viewer", Role: door.Viewer, OCIKeyID: g.oracle.ID, OCIPublicKey: public.(*rsa.PublicKey)},
+			{Name: "admin's twin", Role: door.Admin, TokenSHA256: sha256.Sum256([]byte(adminsTwin))},
+			{Name: "stranger's twin", Role: door.Admin, TokenSHA256: sha256.Sum256([]byte(strangersTwin)), Registries: []string{controltest.Other}, Keys: []string{controltest.Key, controltest.RSAKey}}}})
 	seal, err := apig.NewSeal(make([]byte, apig.SealSize))
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +169,13 @@ func TestRefusedCallers(t *testing.T) {
 	}, said); d != "" {
 		t.Error(d)
 	}
-	g.wantRefusals(t, one, signs)
+	if d := cmp.Diff([]string{"viewer swr " + one + " role", "stranger swr " + one + " not_found",
+		"admin swr " + one + " not_found", "admin swr " + one + " replayed", "viewer apig " + signs + " role",
+		"viewer api /api/v1/policies/1 role", "stranger api /api/v1/policies/secret/fire not_found",
+		"viewer tcr " + controltest.Instance + "/team role", "stranger tcr " + controltest.Instance + "/team not_found",
+		"oci viewer oci /20160918/container/imageSignatures/ocid1.containerimagesignature.oc1..x role"}, g.refusals(t)); d != "" {
+		t.Error(d)
+	}
 	_, text := g.ask(t, 1, http.MethodGet, "/metrics", "", "", token(controltest.AdminToken))
 	for _, line := range []string{
 		`{api="swr",code="401",operation="ListInstanceSignPolicies"} 1`, `{api="swr",code="403",operation="DeleteInstanceSignPolicy"} 1`, `{api="swr",code="404",operation="other"} 1`,
@@ -172,6 +186,37 @@ func TestRefusedCallers(t *testing.T) {
 		if !strings.Contains(text, "sealwright_api_requests_total"+line+"\n") {
 			t.Errorf("no %s", line)
 		}
+	}
+}
+
+// TestUnreadChanges: a change is in the audit log, too, if its body was not even read, or a
+// page of another site had a browser ask for it.
+func TestUnreadChanges(t *testing.T) {
+	g := newGallery(t, func(h http.Handler) http.Handler { return h })
+	huge := strings.Repeat("x", 1<<20+1)
+	swrPath, apigPath := "/v2/p/instances/"+controltest.Instance+"/namespaces/team/signature/policies", "/v2/p/apigw/instances/"+controltest.Registry+"/signs"
+	for _, c := range []struct {
+		path, body string
+		header     http.Header
+	}{{"/api/v1/policies", huge, nil}, {swrPath, huge, nil}, {apigPath, huge, nil}, {"/api/v1/policies", "{}", http.Header{"Sec-Fetch-Site": {"cross-site"}}}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.URL+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"X-Auth-Token": {controltest.AdminToken}, "Content-Type": {"application/json"}}
+		maps.Copy(req.Header, c.header)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode < 400 {
+			t.Errorf("%s: %s", c.path, resp.Status)
+		}
+	}
+	if d := cmp.Diff([]string{"admin api /api/v1/policies too_large", "admin swr " + swrPath + " too_large", "admin apig " + apigPath + " too_large",
+		"admin api /api/v1/policies origin"}, g.refusals(t)); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -273,8 +318,8 @@ func TestTurnedAway(t *testing.T) {
 	}
 }
 
-// wantRefusals fails the test unless these are the refusals in the audit log.
-func (g *gallery) wantRefusals(t *testing.T, one, signs string) {
+// refusals are those of the audit log, the oldest first.
+func (g *gallery) refusals(t *testing.T) []string {
 	t.Helper()
 	entries, err := g.Journal.AuditEntries(t.Context(), journal.AuditFilter{})
 	if err != nil {
@@ -286,11 +331,5 @@ func (g *gallery) wantRefusals(t *testing.T, one, signs string) {
 			list = append(list, e.Caller+" "+e.API+" "+e.Target+" "+refused)
 		}
 	}
-	if d := cmp.Diff([]string{"viewer swr " + one + " role", "stranger swr " + one + " not_found",
-		"admin swr " + one + " not_found", "admin swr " + one + " replayed", "viewer apig " + signs + " role",
-		"viewer api /api/v1/policies/1 role", "stranger api /api/v1/policies/secret/fire not_found",
-		"viewer tcr " + controltest.Instance + "/team role", "stranger tcr " + controltest.Instance + "/team not_found",
-		"oci viewer oci /20160918/container/imageSignatures/ocid1.containerimagesignature.oc1..x role"}, list); d != "" {
-		t.Error(d)
-	}
+	return list
 }

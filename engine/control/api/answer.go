@@ -3,8 +3,6 @@ package api
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
@@ -16,6 +14,7 @@ type answer struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+	why    error // what the operation ended with
 }
 
 // Header implements [http.ResponseWriter].
@@ -26,18 +25,6 @@ func (a *answer) WriteHeader(status int) { a.status = cmp.Or(a.status, status) }
 
 // Write implements [http.ResponseWriter].
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
-
-// toldTo returns a problem as it is told to somebody else who asked for the same.
-func (a *answer) toldTo(s session) (*answer, error) {
-	var p Problem
-	if err := json.Unmarshal(a.body.Bytes(), &p); err != nil {
-		return nil, fmt.Errorf("what another caller was told: %w", err)
-	}
-	p.RequestID = s.request
-	told := &answer{header: a.header, status: a.status}
-	_, _ = told.body.Write(p.json()) // it never fails
-	return told, nil
-}
 
 // send writes the answer, and does not change it: several may have asked for it.
 func (a *answer) send(w http.ResponseWriter) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,9 +44,15 @@ type session struct {
 	request string
 	route   *route // nil if there is none
 	why     *error // what an operation ended with, so that the gate knows
+	begin   func() // is called when the operation's turn has come
 }
 
 type sessionKey struct{}
+
+// enter returns a request by which its operation finds the session.
+func (s session) enter(ctx context.Context, r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(ctx, sessionKey{}, s))
+}
 
 // sessionOf returns the session of a request that came through the gate.
 func sessionOf(ctx context.Context) session {
@@ -56,7 +63,7 @@ func sessionOf(ctx context.Context) session {
 // ServeHTTP lets in what may come in, and has it answered.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = rights.Watch(r)
-	s := session{request: rand.Text(), why: new(error)}
+	s := session{request: rand.Text(), why: new(error), begin: func() {}}
 	h := w.Header()
 	h.Set("X-Request-Id", s.request)
 	h.Set("Cache-Control", "no-store")
@@ -78,19 +85,15 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	if door.TurnedAway(r) {
 		return rights.ErrBusy
 	}
-	// A browser shows a client certificate by itself, also when another site's page has it ask.
-	if err := a.origins.Check(r); err != nil {
-		return rights.ErrOrigin
-	}
 	body, err := a.admit(r, found, s)
 	if err != nil {
 		return err
 	}
-	r = r.Clone(context.WithValue(r.Context(), sessionKey{}, *s))
+	r = r.Clone(r.Context())
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.Header.Del("Accept") // there is JSON, whatever is asked for
 	if found.long {
-		a.mux.ServeHTTP(w, r)
+		a.mux.ServeHTTP(w, s.enter(r.Context(), r))
 		a.answered(r, *s, w.status, *s.why)
 		return nil
 	}
@@ -98,7 +101,7 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 	if err != nil {
 		return err
 	}
-	a.answered(r, *s, kept.status, *s.why)
+	a.answered(r, *s, kept.status, kept.why)
 	kept.send(w)
 	return nil
 }
@@ -107,31 +110,49 @@ func (a *API) enter(w *writer, r *http.Request, s *session) error {
 // the same one, but for the request's id.
 func (a *API) look(r *http.Request, s session) (*answer, error) {
 	if r.Method != http.MethodGet {
-		return a.inSlot(r.Context(), r, s.Caller, func() {})
+		return a.inSlot(r.Context(), r, s)
 	}
 	kept, first, err := rights.Look(r.Context(), a.Turns, r.URL.RequestURI()+" "+s.Sight(), func(ctx context.Context, begin func()) (*answer, error) {
-		return a.inSlot(ctx, r, s.Caller, begin)
+		s.begin = begin
+		return a.inSlot(ctx, r, s)
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case !first && errors.Is(err, rights.ErrPanic): // which is logged for the one whose request it was
+		return nil, fmt.Errorf("while another caller's request for the same was answered: %v", err) //nolint:errorlint // it is to be logged for this one, too
+	case err == nil && !first && kept.status >= http.StatusBadRequest:
+		return a.tell(kept, s)
 	}
-	if !first && kept.status >= http.StatusBadRequest {
-		return kept.toldTo(s)
+	return kept, err
+}
+
+// tell returns a problem as it is told to somebody else who asked for the same.
+func (a *API) tell(said *answer, s session) (*answer, error) {
+	var p Problem
+	if err := json.Unmarshal(said.body.Bytes(), &p); err != nil {
+		return nil, fmt.Errorf("what another caller was told: %w", err)
 	}
-	return kept, nil
+	if p.Status == http.StatusInternalServerError {
+		a.Log.Error("request failed", zap.String("request", s.request), zap.String("caller", s.Name), zap.String("as", p.RequestID), zap.Error(said.why))
+	}
+	p.RequestID = s.request
+	told := &answer{header: said.header, status: said.status, why: said.why}
+	_, _ = told.body.Write(p.json()) // it never fails
+	return told, nil
 }
 
 // inSlot has a request answered when there is a slot for it. What was sent is read by
 // then, and the answer is written later: no slow caller has a slot.
-func (a *API) inSlot(ctx context.Context, r *http.Request, c door.Caller, begin func()) (*answer, error) {
-	leave, err := a.Turns.Slot(ctx, c)
+func (a *API) inSlot(ctx context.Context, r *http.Request, s session) (*answer, error) {
+	leave, err := a.Turns.Slot(ctx, s.Caller)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	begin()
 	kept := &answer{header: http.Header{}}
-	a.mux.ServeHTTP(kept, r.WithContext(ctx))
+	a.mux.ServeHTTP(kept, s.enter(ctx, r))
+	if kept.why = *s.why; errors.Is(kept.why, rights.ErrBusy) { // which is no answer yet for who has not waited for as long
+		return nil, kept.why
+	}
 	return kept, nil
 }
 
@@ -151,6 +172,10 @@ func (a *API) answered(r *http.Request, s session, status int, err error) {
 func (a *API) admit(r *http.Request, found *route, s *session) (body []byte, err error) {
 	if s.Caller, err = a.Authenticate(r); err != nil {
 		return nil, err
+	}
+	// A browser shows a client certificate by itself, also when another site's page has it ask.
+	if err := a.origins.Check(r); err != nil {
+		return nil, rights.ErrOrigin
 	}
 	if err := rights.Allow(s.Caller, found.role); err != nil {
 		return nil, err

@@ -153,7 +153,6 @@ func wantChanges(t *testing.T, s *site, ref string, created api.PolicyState) {
 	refused(t, s.as(t, operator, http.MethodPost, ref+"/fire", ""), http.StatusConflict)
 }
 
-// wantAudited compares the audit log, the newest first.
 // wantAudited: every call that could change something is written down, and what it is
 // about by its name if it came so far that this was looked up.
 func wantAudited(t *testing.T, s *site, ref string, audited ...string) {

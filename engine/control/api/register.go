@@ -46,7 +46,7 @@ func register[I, O any](a *API, o operation, do func(ctx context.Context, s sess
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		s := sessionOf(ctx)
-		run := func(ctx context.Context) (*O, error) { return do(ctx, s, in) }
+		run := func(ctx context.Context) (*O, error) { s.begin(); return do(ctx, s, in) }
 		var out *O
 		var err error
 		if o.long {

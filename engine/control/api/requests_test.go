@@ -2,16 +2,23 @@ package api_test
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealwright/sealwright/engine/control/api"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
+	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
 // raw sends bytes as they are, and returns the answer.
@@ -219,6 +226,57 @@ func TestPanic(t *testing.T) {
 	logged = s.logs.FilterMessage("request failed").All()
 	if strings.Contains(p.Detail, "journal") || len(logged) != 1 || logged[0].ContextMap()["request"] != p.RequestID {
 		t.Errorf("%+v, %+v", p, logged)
+	}
+}
+
+// TestFailTogether: those who wait for the same, and get nothing, are told so by their own
+// requests' ids, by which the log tells more.
+func TestFailTogether(t *testing.T) {
+	t.Parallel()
+	s := open(t, controltest.Options{}, func(o *api.Options) { o.Kind = func(string) string { panic("a secret") } })
+	if err := s.Journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	leave := make(chan struct{})
+	var taken, all sync.WaitGroup
+	for range 3 { // which are all turns
+		taken.Add(1)
+		all.Go(func() {
+			_, err := rights.InTurn(t.Context(), s.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken.Done(); <-leave; return 0, nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	taken.Wait()
+	var mu sync.Mutex
+	told := map[string]bool{}
+	for _, path := range []string{"/registries", "/executions"} {
+		for range 4 {
+			all.Go(func() {
+				a := s.get(t, path)
+				var p api.Problem
+				err := json.Unmarshal(a.body, &p)
+				mu.Lock()
+				defer mu.Unlock()
+				if a.status != http.StatusInternalServerError || err != nil || p.RequestID != a.header.Get("X-Request-Id") || told[p.RequestID] || strings.Contains(string(a.body), "secret") {
+					t.Errorf("%s: %d %s, %v", path, a.status, a.body, err)
+				}
+				told[p.RequestID] = true
+			})
+		}
+	}
+	time.Sleep(200 * time.Millisecond) // they wait, most likely
+	close(leave)
+	all.Wait()
+	logged := map[string]bool{}
+	for _, l := range s.logs.All() {
+		if l.Message == "panic" || l.Message == "request failed" {
+			logged[fmt.Sprint(l.ContextMap()["request"])] = true
+		}
+	}
+	if d := cmp.Diff(told, logged); d != "" {
+		t.Error(d)
 	}
 }
 

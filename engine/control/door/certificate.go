@@ -31,7 +31,7 @@ func (d *Door) Certificate(r *http.Request) (Caller, []byte, error) {
 	}
 	body, err := d.read(r)
 	if err != nil {
-		return Caller{}, nil, err
+		return Caller{}, nil, &RefusedError{Caller: caller, Why: err}
 	}
 	return caller, body, nil
 }

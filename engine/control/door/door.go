@@ -142,7 +142,7 @@ func (d *Door) enter(r *http.Request, c claim) (Caller, []byte, error) {
 		case errors.Is(err, ErrReplayed):
 			return Caller{}, nil, &ReplayedError{Caller: caller, Body: body}
 		case err != nil:
-			return Caller{}, nil, err
+			return Caller{}, nil, &RefusedError{Caller: caller, Why: err}
 		}
 	}
 	return caller, body, nil

@@ -42,7 +42,8 @@ func (e *ReplayedError) Error() string { return ErrReplayed.Error() }
 // Unwrap returns ErrReplayed.
 func (e *ReplayedError) Unwrap() error { return ErrReplayed }
 
-// A RefusedError is what [Config.Admit] said of a caller who proved who it is.
+// A RefusedError says why a caller is refused who proved who it is: what [Config.Admit]
+// said, or why its body was not read or its change not remembered.
 type RefusedError struct {
 	Caller Caller
 	Why    error

@@ -187,17 +187,19 @@ func (r *Rights) auditUnmade(ctx context.Context, a Answer, reason string) {
 		s.leftOut.Add(1)
 		return
 	}
-	e := journal.AuditEntry{Caller: a.Caller.Name, API: a.API, Action: a.Operation, Target: Clip(a.Target), RequestID: a.RequestID, Outcome: outcome}
-	entries := []journal.AuditEntry{e}
-	if n := s.leftOut.Swap(0); n > 0 {
-		entries = []journal.AuditEntry{{Caller: e.Caller, API: e.API, Action: "other", RequestID: e.RequestID, Outcome: fmt.Sprintf("left out: %d", n)}, e}
-	}
-	for _, e := range entries {
+	leftOut := s.leftOut.Swap(0)
+	if leftOut > 0 { // through any API
+		e := journal.AuditEntry{Caller: a.Caller.Name, Action: "other", RequestID: a.RequestID, Outcome: fmt.Sprintf("left out: %d", leftOut)}
 		if _, err := r.options.Journal.Audit(context.WithoutCancel(ctx), e); err != nil {
-			r.options.Log.Error("audit log: a refusal was not written", zap.String("caller", e.Caller), zap.String("api", e.API),
-				zap.String("action", e.Action), zap.String("request", e.RequestID), zap.Error(err))
-			return
+			s.leftOut.Add(leftOut)
 		}
+	}
+	_, err := r.options.Journal.Audit(context.WithoutCancel(ctx), journal.AuditEntry{Caller: a.Caller.Name, API: a.API, Action: a.Operation,
+		Target: Clip(a.Target), RequestID: a.RequestID, Outcome: outcome})
+	if err != nil {
+		s.leftOut.Add(1)
+		r.options.Log.Error("audit log: a refusal was not written", zap.String("caller", a.Caller.Name), zap.String("api", a.API),
+			zap.String("action", a.Operation), zap.String("request", a.RequestID), zap.Error(err))
 	}
 }
 

@@ -120,7 +120,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	now = now.Add(time.Minute)
 	refuse(3, "a", rights.ErrRole)
 	count("a minute later", 14, 65)
-	if d := cmp.Diff([]string{"a swr other   left out: 40", "a swr Delete   refused: role"}, outcomes(t, j)[63:]); d != "" {
+	if d := cmp.Diff([]string{"a  other   left out: 40", "a swr Delete   refused: role"}, outcomes(t, j)[63:]); d != "" {
 		t.Error(d)
 	}
 	if left := logs.All()[11].ContextMap()["left_out"]; left != int64(91) {

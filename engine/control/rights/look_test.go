@@ -148,6 +148,74 @@ func TestLookIsLeft(t *testing.T) {
 	})
 }
 
+// TestLookOfWhoLeft: who asks when all have left who waited does not wait for what they
+// gave up.
+func TestLookOfWhoLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := NewTurns(0, 1, nil)
+		ctx, leave := context.WithCancel(t.Context())
+		gaveUp, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _, err := Look(ctx, turns, "a", func(ctx context.Context, _ func()) (int, error) {
+				<-ctx.Done()
+				<-gaveUp
+				return 0, ctx.Err()
+			})
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		out, first, err := Look(t.Context(), turns, "a", func(context.Context, func()) (int, error) { return 1, nil })
+		if out != 1 || !first || err != nil {
+			t.Errorf("%d, %t, %v", out, first, err)
+		}
+		close(gaveUp)
+		<-ended
+		if len(turns.looks.ahead) != 0 {
+			t.Errorf("%d are left", len(turns.looks.ahead))
+		}
+	})
+}
+
+// TestLookPatience: who joins late waits for as long as who came first.
+func TestLookPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &museum{turns: NewTurns(0, 1, nil), shown: 1}
+		leave := m.taken(t)
+		var all sync.WaitGroup
+		var first, late error
+		all.Go(func() { _, _, first = m.look(t.Context(), "a", nothing) })
+		time.Sleep(turnPatience - time.Second)
+		all.Go(func() { _, _, late = m.look(t.Context(), "a", nothing) })
+		time.Sleep(2 * time.Second)
+		leave()
+		all.Wait()
+		if !errors.Is(first, ErrBusy) || late != nil {
+			t.Errorf("the first: %v, the late one: %v", first, late)
+		}
+		leave = m.taken(t)
+		began := time.Now()
+		for i := range 3 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * turnPatience / 2)
+				asked := time.Now()
+				if _, _, err := m.look(t.Context(), "a", nothing); !errors.Is(err, ErrBusy) || time.Since(asked) > 2*turnPatience {
+					t.Errorf("caller %d after %s: %v", i, time.Since(asked), err)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(began); took > 3*turnPatience {
+			t.Errorf("they gave up after %s", took)
+		}
+		leave()
+	})
+}
+
 // TestLookFails: all who wait are told why, also if it is a panic.
 func TestLookFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

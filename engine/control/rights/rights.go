@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -115,7 +116,9 @@ func (r *Rights) Replace(instances []Instance, registries []string) {
 	r.instances.Store(&all)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.budgets = map[string]*budget{} // there is nobody any more of the callers before
+	// There may be nobody any more of the callers before, but what was left out of the
+	// audit log is to be told.
+	maps.DeleteFunc(r.budgets, func(_ string, b *budget) bool { return b.forbidden.leftOut.Load()+b.invalid.leftOut.Load() == 0 })
 }
 
 // Registry returns the name of the registry that an API calls id, or ErrUnknown.
@@ -196,14 +199,15 @@ type Change struct {
 // what came of it. Nothing is changed that cannot be written down; then the caller may
 // send the same request again.
 func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) error) error {
-	note(ctx)
 	id, err := r.options.Journal.Audit(ctx, journal.AuditEntry{Caller: c.Caller.Name, API: c.API, Action: c.Action, Target: c.Target, RequestID: c.RequestID})
 	if err != nil {
 		if ctx.Err() == nil { // who has left may not come again unseen
 			c.Caller.Forget()
+			note(ctx) // what cannot be written down now cannot in another way either
 		}
 		return err
 	}
+	note(ctx)
 	err = do(ctx)
 	outcome := "done"
 	if err != nil {

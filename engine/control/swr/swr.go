@@ -144,7 +144,7 @@ func (a *API) serve(c *call, r *http.Request) (any, error) {
 	if r.Method != http.MethodGet {
 		return rights.InTurn(r.Context(), turns, c.caller, true, run)
 	}
-	answer, _, err := rights.Look(r.Context(), turns, r.URL.RequestURI()+" "+c.caller.Sight(), func(ctx context.Context, begin func()) (json.RawMessage, error) {
+	answer, _, err := rights.Look(r.Context(), turns, r.URL.RequestURI()+" "+c.registry+" "+c.caller.Sight(), func(ctx context.Context, begin func()) (json.RawMessage, error) {
 		answer, err := rights.InTurn(ctx, turns, c.caller, false, func(ctx context.Context) (any, error) { begin(); return run(ctx) })
 		if err != nil {
 			return nil, err
