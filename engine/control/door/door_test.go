@@ -28,8 +28,12 @@ func TestBodyLimit(t *testing.T) {
 		body := &countingBody{Reader: strings.NewReader(s.good.body)}
 		r = s.good.request()
 		r.Body = body
-		if _, _, err := s.enter(d, r); !errors.Is(err, ErrTooLarge) || body.read > 0 {
+		_, _, err := s.enter(d, r)
+		if !errors.Is(err, ErrTooLarge) || body.read > 0 {
 			t.Errorf("%s: %v after %d bytes, want %v after none", s.name, err, body.read, ErrTooLarge)
+		}
+		if known := CallerOf(err).Name == "ci"; known != (s.window == 0) { // whose proof is not about the body
+			t.Errorf("%s: whose body is too large: caller %+v", s.name, CallerOf(err))
 		}
 		body = &countingBody{Reader: io.MultiReader(strings.NewReader(s.good.body), zeros{})}
 		r.Body, r.ContentLength = body, -1

@@ -162,6 +162,9 @@ func TestFullRefuses(t *testing.T) {
 			}
 		}
 		s.expect(t, d, "full", s.good, ErrBusy)
+		if _, _, err := s.enter(d, s.good.request()); CallerOf(err).Name != "ci" {
+			t.Errorf("%s: of a full memory: caller %+v, %v", s.name, CallerOf(err), err)
+		}
 		now.set(s.at.Add(time.Second))
 		s.expect(t, d, "there is room", s.good, nil)
 	}

@@ -1,6 +1,7 @@
 package rights_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -117,6 +118,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	count("another reason", 11, 62)
 	refuse(1, "a", errors.New("invalid"))
 	count("a refusal that is no matter of rights", 11, 63)
+	r.Replace(nil, nil) // the configuration is read anew: nothing is forgotten
 	now = now.Add(time.Minute)
 	refuse(3, "a", rights.ErrRole)
 	count("a minute later", 14, 65)
@@ -125,5 +127,26 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 	if left := logs.All()[11].ContextMap()["left_out"]; left != int64(91) {
 		t.Errorf("left out %v", left)
+	}
+}
+
+// TestWhoLeft: a change whose caller leaves before it is written down is written down as
+// answered, and once only.
+func TestWhoLeft(t *testing.T) {
+	t.Parallel()
+	r, j := newRights(t, rights.Options{})
+	change := rights.Change{Caller: door.Caller{Name: "ci", Role: door.Admin}, API: "swr", Action: "Delete", Target: "prod/n", RequestID: "r1"}
+	ask := func(ctx context.Context) {
+		t.Helper()
+		req := rights.Watch(httptest.NewRequest(http.MethodDelete, "/x", nil).WithContext(ctx))
+		err := r.Change(req.Context(), change, func(context.Context) error { return nil })
+		r.Answered(req, rights.Answer{API: "swr", Operation: "Delete", Code: "500", Caller: change.Caller, Changes: true, Target: "/x", RequestID: "r1", Err: err})
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	ask(gone)
+	ask(t.Context())
+	if d := cmp.Diff([]string{"ci swr Delete /x r1 not done", "ci swr Delete prod/n r1 done"}, outcomes(t, j)); d != "" {
+		t.Error(d)
 	}
 }

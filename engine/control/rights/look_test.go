@@ -181,7 +181,8 @@ func TestLookOfWhoLeft(t *testing.T) {
 	})
 }
 
-// TestLookPatience: who joins late waits for as long as who came first.
+// TestLookPatience: who joins late does not give up when the one who came first does, and
+// gives up in the end.
 func TestLookPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &museum{turns: NewTurns(0, 1, nil), shown: 1}

@@ -73,7 +73,7 @@ type Rights struct {
 	instances atomic.Pointer[[]Instance]
 
 	mu       sync.Mutex
-	budgets  map[string]*budget // by caller; there are no more than credentials
+	budgets  map[string]*budget // by caller; of those who are none any more, only of whom something is to be told
 	warnings map[[2]string]*warning
 }
 
@@ -203,7 +203,8 @@ func (r *Rights) Change(ctx context.Context, c Change, do func(context.Context) 
 	if err != nil {
 		if ctx.Err() == nil { // who has left may not come again unseen
 			c.Caller.Forget()
-			note(ctx) // what cannot be written down now cannot in another way either
+			note(ctx) // what cannot be written down now cannot in another way either; it is counted
+			r.budget(c.Caller).invalid.leftOut.Add(1)
 		}
 		return err
 	}

@@ -14,7 +14,8 @@ import (
 // has connections for readers, so that signing finds one that is free.
 const journalTurns = 3
 
-// turnPatience is how long a request waits for its turn, and turnTime how long a read may
+// turnPatience is how long a request waits for a turn, and for as long again if it joined
+// another one that gave up; and turnTime how long a read may
 // take when it has come. A change goes on: its end is written down.
 const (
 	turnPatience = 20 * time.Second

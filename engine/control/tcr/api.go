@@ -104,6 +104,8 @@ type call struct {
 	// out. A read is answered: a client that changes something and looks at it with
 	// the same parameters, in the same second, sends the same signature twice.
 	replayed bool
+	// unseen: the answer is a success, and there is nothing that the caller may change.
+	unseen bool
 }
 
 // An answer is what every success says.
@@ -146,6 +148,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answered counts an answer, and leaves a trace of who is refused.
 func (a *api) answered(c *call, r *http.Request, code string, err error) {
+	if c.unseen {
+		err = rights.ErrUnknown
+	}
 	a.Rights.Answered(r, rights.Answer{API: service, Operation: c.action, Code: code, Caller: c.caller, Changes: isAction(c.action) && !strings.HasPrefix(c.action, "Describe"),
 		Target: c.target, RequestID: c.id, Err: err})
 }

@@ -192,8 +192,9 @@ func (a *api) deleteSignaturePolicy(ctx context.Context, c *call, p *params) (an
 	if c.replayed {
 		return replayed(c, a.holds(ctx, c, registry, namespace, nil))
 	}
-	if _, ok, err := a.policyOf(ctx, c, registry, namespace); err != nil || !ok {
-		return c.done(), err // there is none, or none that the caller may know of
+	if _, ok, err := a.policyOf(ctx, c, registry, namespace); err == nil && !ok { // none, or none that the caller may know of
+		c.unseen = !c.caller.SeesNamespace(registry, namespace)
+		return c.done(), nil
 	}
 	return a.change(ctx, c, registry+"/"+namespace, func(ctx context.Context) error {
 		found, ok, err := a.policyOf(ctx, c, registry, namespace)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
@@ -128,6 +129,19 @@ func TestOtherNamespaces(t *testing.T) {
 			action != "DeleteSignaturePolicy" && (err == nil || otherErr == nil || err.Code != otherErr.Code || err.Message != otherErr.Message):
 			t.Errorf("%s: %v, where nothing is: %v", action, err, otherErr)
 		}
+	}
+	entries, failed := e.Journal.AuditEntries(t.Context(), journal.AuditFilter{Caller: "team"})
+	outcomes := map[string]int{}
+	for _, entry := range entries {
+		outcomes[entry.Action+" "+entry.Outcome]++
+	}
+	// A deletion is answered as a success, and is none.
+	if d := cmp.Diff(map[string]int{"CreateSignature not done": 2, "CreateSignaturePolicy not done": 2, "DeleteSignaturePolicy refused: not_found": 2}, outcomes); d != "" || failed != nil {
+		t.Error(d, failed)
+	}
+	e.admin().call("DeleteSignaturePolicy", inLibrary().with(params{"NamespaceName": "nothing-here"}), nil)
+	if entries, err := e.Journal.AuditEntries(t.Context(), journal.AuditFilter{Limit: 1}); err != nil || entries[0].Outcome != "nothing to change" {
+		t.Errorf("audited %+v, %v", entries, err)
 	}
 	// Not even by how long it takes: the registry is not asked.
 	e.Server.Reset()
