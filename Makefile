@@ -66,4 +66,4 @@ bench: build ## Measure: signing rate beside the limit, requests, memory (prints
 interop: build ## Let cosign, notation, skopeo, OpenSSL, systemd and podman judge what we do
 	set -e; tools="$$(.ci/tools.sh cosign2 cosign3 notation crane olareg registry rekor skopeo openssl podman runc systemd-nspawn rootfs)"; \
 	env $$tools SEALWRIGHT="$(CURDIR)/$(BINARY)" \
-	go test -tags interop -count=1 -timeout 10m -v -run '^TestInterop' ./cmd/sealwright
+	go test -tags interop -count=1 -timeout 30m -v -run '^TestInterop' ./cmd/sealwright
