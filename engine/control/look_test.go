@@ -14,8 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
-	"github.com/sealwright/sealwright/engine/control/door"
-	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -39,24 +37,6 @@ func (g *gallery) read(ctx context.Context, path, token string) (answer, id stri
 	body, err := io.ReadAll(resp.Body)
 	id = resp.Header.Get("X-Request-Id")
 	return fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Content-Type"), " ", resp.Header.Get("ETag"), " ", strings.ReplaceAll(string(body), id, "REQUEST")), id, err
-}
-
-// allTurns takes all turns until leave is called.
-func (g *gallery) allTurns(t *testing.T) (leave func()) {
-	t.Helper()
-	done := make(chan struct{})
-	var left, taken sync.WaitGroup
-	for range 3 {
-		taken.Add(1)
-		left.Go(func() {
-			_, err := rights.InTurn(t.Context(), g.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken.Done(); <-done; return 0, nil })
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	taken.Wait()
-	return func() { close(done); left.Wait() }
 }
 
 // TestSameLook: many who ask for the same while others have their turn are answered by one
@@ -99,7 +79,7 @@ func TestSameLook(t *testing.T) {
 	before := g.gave.Load()
 	entered.Store(0)
 
-	leave := g.allTurns(t)
+	leave := g.TakeTurns(t)
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	var all sync.WaitGroup

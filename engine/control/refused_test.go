@@ -224,17 +224,7 @@ func TestUnreadChanges(t *testing.T) {
 // have, and the engine gives way; who asks a registry does not wait.
 func TestTurnsOfAllAPIs(t *testing.T) {
 	g := newGallery(t, func(h http.Handler) http.Handler { return h })
-	leave, taken := make(chan struct{}), make(chan struct{})
-	var asked sync.WaitGroup
-	for range 3 {
-		asked.Go(func() {
-			_, err := rights.InTurn(t.Context(), g.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken <- struct{}{}; <-leave; return 1, nil })
-			if err != nil {
-				t.Error(err)
-			}
-		})
-		<-taken
-	}
+	leave := g.TakeTurns(t)
 	swrClient, apigClient, oracle := g.SWR(t, controltest.AdminKey, controltest.AdminSecret), g.APIG(t, controltest.AdminKey, controltest.AdminSecret), g.Oracle(t, g.oracle)
 	compartment := controltest.Registry
 	reads := map[string]func() error{
@@ -260,6 +250,7 @@ func TestTurnsOfAllAPIs(t *testing.T) {
 			return nil
 		},
 	}
+	var asked sync.WaitGroup
 	var answered atomic.Int64
 	for name, read := range reads {
 		asked.Go(func() {
@@ -277,7 +268,7 @@ func TestTurnsOfAllAPIs(t *testing.T) {
 			t.Errorf("who asks a registry, %s: %v; %d others were answered before", action, err, answered.Load())
 		}
 	}
-	close(leave)
+	leave()
 	asked.Wait()
 	if n := g.waiting.Load(); n != 0 {
 		t.Errorf("%d wait still", n)

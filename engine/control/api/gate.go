@@ -118,7 +118,7 @@ func (a *API) look(r *http.Request, s session) (*answer, error) {
 	})
 	switch {
 	case !first && errors.Is(err, rights.ErrPanic): // which is logged for the one whose request it was
-		return nil, fmt.Errorf("while another caller's request for the same was answered: %v", err) //nolint:errorlint // it is to be logged for this one, too
+		return nil, errOthersPanic
 	case err == nil && !first && kept.status >= http.StatusBadRequest:
 		return a.tell(kept, s)
 	}

@@ -28,6 +28,7 @@ var (
 	errBody         = errors.New("this request has no body")
 	errContentType  = errors.New("the Content-Type is not application/json")
 	errInvalid      = errors.New("the request is not valid")
+	errOthersPanic  = errors.New("another caller's request for the same ended in a panic")
 	errNotFound     = errors.New("there is none that you may see")
 	errNoMatch      = errors.New(`If-Match is missing: send the ETag of the policy as you know it, or * for any`)
 	errMatch        = errors.New("If-Match is malformed; allowed: * or ETags")

@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 	"github.com/sealwright/sealwright/engine/control/api"
 	"github.com/sealwright/sealwright/engine/control/controltest"
 	"github.com/sealwright/sealwright/engine/control/door"
-	"github.com/sealwright/sealwright/engine/control/rights"
 )
 
 // raw sends bytes as they are, and returns the answer.
@@ -237,18 +235,8 @@ func TestFailTogether(t *testing.T) {
 	if err := s.Journal.Close(); err != nil {
 		t.Fatal(err)
 	}
-	leave := make(chan struct{})
-	var taken, all sync.WaitGroup
-	for range 3 { // which are all turns
-		taken.Add(1)
-		all.Go(func() {
-			_, err := rights.InTurn(t.Context(), s.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken.Done(); <-leave; return 0, nil })
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	taken.Wait()
+	leave := s.TakeTurns(t)
+	var all sync.WaitGroup
 	var mu sync.Mutex
 	told := map[string]bool{}
 	for _, path := range []string{"/registries", "/executions"} {
@@ -267,7 +255,7 @@ func TestFailTogether(t *testing.T) {
 		}
 	}
 	time.Sleep(200 * time.Millisecond) // they wait, most likely
-	close(leave)
+	leave()
 	all.Wait()
 	logged := map[string]bool{}
 	for _, l := range s.logs.All() {

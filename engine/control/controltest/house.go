@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,6 +151,26 @@ func New(t testing.TB, o Options) *House {
 	t.Cleanup(func() { h.close(t) })
 	h.openDoor(t, o)
 	return h
+}
+
+// TakeTurns takes all turns at the journal, until leave is called, which waits until they
+// are left.
+func (h *House) TakeTurns(t testing.TB) (leave func()) {
+	t.Helper()
+	const turns = 3
+	done := make(chan struct{})
+	var left, taken sync.WaitGroup
+	taken.Add(turns)
+	for range turns {
+		left.Go(func() {
+			_, err := rights.InTurn(t.Context(), h.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken.Done(); <-done; return 0, nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	taken.Wait()
+	return func() { close(done); left.Wait() }
 }
 
 func (h *House) close(t testing.TB) {

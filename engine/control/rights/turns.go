@@ -15,8 +15,8 @@ import (
 const journalTurns = 3
 
 // turnPatience is how long a request waits for a turn, and for as long again if it joined
-// another one that gave up; and turnTime how long a read may
-// take when it has come. A change goes on: its end is written down.
+// another one that gave up; turnTime is how long a read may take when it has come. A
+// change goes on: its end is written down.
 const (
 	turnPatience = 20 * time.Second
 	turnTime     = 20 * time.Second
