@@ -24,8 +24,8 @@ async function codeOf(call) {
 }
 
 async function main() {
-  const library = { RegistryId: instance, NamespaceName: "library" };
-  const policy = { ...library, Name: "library signing", KmsId: key, KmsRegion: "", Domain: domain, Disabled: false };
+  const namespace = { RegistryId: instance, NamespaceName: "library" };
+  const policy = { ...namespace, Name: "library signing", KmsId: key, KmsRegion: "", Domain: domain, Disabled: false };
   const saw = {};
   saw.wrongSecret = await codeOf(clientOf(wrong).CreateSignaturePolicy(policy));
   saw.noKey = await codeOf(client.CreateSignaturePolicy({ ...policy, KmsId: "" }));
@@ -39,7 +39,7 @@ async function main() {
   saw.namespaces = namespaces.TotalCount;
   saw.policy = JSON.parse(said.Metadata.find((m) => m.Key === "kms_sign").Value);
 
-  const image = { ...library, RepositoryName: "app", ImageVersion: "v1" };
+  const image = { ...namespace, RepositoryName: "app", ImageVersion: "v1" };
   await client.CreateSignature(image);
   for (let tries = 0; tries < 600 && !saw.signature; tries++) {
     const images = await client.DescribeImages({ ...image, ExactMatch: true, Limit: 20, Offset: 1 });
@@ -48,8 +48,8 @@ async function main() {
     await new Promise((done) => setTimeout(done, 100));
   }
 
-  await client.DeleteSignaturePolicy(library);
-  await client.DeleteSignaturePolicy(library);
+  await client.DeleteSignaturePolicy(namespace);
+  await client.DeleteSignaturePolicy(namespace);
   saw.left = (await client.DescribeNamespaces({ RegistryId: instance, KmsSignPolicy: true })).TotalCount;
   console.log(JSON.stringify(saw));
 }
