@@ -116,7 +116,7 @@ func New(o Options) *Engine {
 	if o.PutOff <= 0 {
 		o.PutOff = putOff
 	}
-	e := &Engine{opts: o, journal: o.Journal, log: o.Log, changed: make(chan struct{}, 1), stopping: make(chan struct{})}
+	e := &Engine{opts: o, journal: o.Journal, log: o.Log, changed: make(chan struct{}, 1), stopping: make(chan struct{}), way: newWay()}
 	e.setup.Store(o.Setup)
 	e.cut, e.cutNow = context.WithCancel(context.Background())
 	return e

@@ -152,9 +152,6 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 			r.believe(ctx, a, m)
 		case r.policy.drift && !known && (err == nil || errors.Is(err, registry.ErrNotFound)): // left to the policy's own executions
 		default:
-			if r.execution.Lane != journal.Pushes {
-				r.engine.way.give(ctx, r.engine.stopping)
-			}
 			release, ok := r.admit(ctx)
 			if !ok {
 				return cursor, true, nil
@@ -176,8 +173,8 @@ func (r *run) stream(ctx context.Context, q registry.Query, end time.Time) (curs
 	return cursor, false, nil
 }
 
-// admit waits for a place among the registry's artifacts in flight; false when
-// the engine stops or ctx ends first.
+// admit waits for a place among the registry's artifacts in flight and, unless it was
+// pushed, for room on the engine's way; false when the engine stops or ctx ends first.
 func (r *run) admit(ctx context.Context) (release func(), ok bool) {
 	if r.engine.isStopping() {
 		return nil, false
@@ -185,12 +182,20 @@ func (r *run) admit(ctx context.Context) (release func(), ok bool) {
 	slots := r.policy.place.slots[r.execution.Lane]
 	select {
 	case slots <- struct{}{}:
-		return func() { <-slots }, true
 	case <-r.engine.stopping:
 		return nil, false
 	case <-ctx.Done():
 		return nil, false
 	}
+	if r.execution.Lane == journal.Pushes {
+		return func() { <-slots }, true
+	}
+	leave := r.engine.way.enter(ctx, r.engine.stopping, r.policy.place)
+	if leave == nil {
+		<-slots
+		return nil, false
+	}
+	return func() { leave(); <-slots }, true
 }
 
 // survive turns a panic while working on an artifact into its failure: the

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,8 +51,8 @@ func await(t *testing.T, c <-chan struct{}) {
 // body slowly or follow a stream keep nobody waiting; who has the slot does.
 func TestSlowCallersHaveNoSlot(t *testing.T) {
 	t.Parallel()
-	gave, ended := 0, 0
-	h := controltest.New(t, controltest.Options{Rights: rights.Options{Slots: 1, GiveWay: func() func() { gave++; return func() { ended++ } }}})
+	var gave, ended atomic.Int64
+	h := controltest.New(t, controltest.Options{Rights: rights.Options{Slots: 1, GiveWay: func() func() { gave.Add(1); return func() { ended.Add(1) } }}})
 	a := New(Options{Engine: h.Engine, Journal: h.Journal, Rights: h.Rights, Door: h.Door, Log: zap.NewNop()})
 	serve := func(ctx context.Context, w http.ResponseWriter, method string, body io.Reader) {
 		r := httptest.NewRequestWithContext(ctx, method, Prefix+"/policies", body)
@@ -79,14 +80,15 @@ func TestSlowCallersHaveNoSlot(t *testing.T) {
 	slow.Wait()
 
 	leave, err := h.Rights.Turns().Slot(t.Context(), door.Caller{})
-	if err != nil || gave != 0 {
-		t.Errorf("with a slot: %v; the engine gave way %d times", err, gave)
+	before := gave.Load()
+	if err != nil || ended.Load() != before-1 {
+		t.Errorf("with a slot: %v; the engine gave way %d times, and %d times no more", err, before, ended.Load())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	serve(ctx, httptest.NewRecorder(), http.MethodGet, http.NoBody)
-	if gave != 1 || ended != 1 {
-		t.Errorf("without a slot: the engine gave way %d times, and %d times no more", gave, ended)
+	if gave.Load() != before+1 || ended.Load() != before {
+		t.Errorf("without a slot: the engine gave way %d times, and %d times no more", gave.Load()-before, ended.Load()-before+1)
 	}
 	leave()
 	if status := read(); status != http.StatusOK {

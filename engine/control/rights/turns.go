@@ -26,7 +26,7 @@ const (
 //
 // Go has no priorities: each step of the engine's waits behind the requests that are ready
 // to go on, and each of theirs behind the engine's. So they are few, and what the engine
-// has not begun gives way to those who wait.
+// has not begun gives way to them.
 type Turns struct {
 	slots, journal chan struct{}
 	giveWay        func() (done func())
@@ -36,8 +36,8 @@ type Turns struct {
 // NewTurns returns turns: so many requests are worked on at once, of which so many have to
 // do with the journal. 0 slots are two for each processor: with fewer, one does nothing
 // for requests whenever the one that has its slot is not on it, and then readers wait in
-// line although there is time for them. giveWay is called when a request has to wait, and
-// what it returns when it need not any more; nil: nothing gives way.
+// line although there is time for them. giveWay is called when a request asks for its turn,
+// and what it returns when it has had it; nil: nothing gives way.
 func NewTurns(slots, journal int, giveWay func() (done func())) *Turns {
 	if giveWay == nil {
 		giveWay = func() func() { return func() {} }
@@ -54,19 +54,20 @@ func (t *Turns) Slot(ctx context.Context, c door.Caller) (leave func(), err erro
 }
 
 func (t *Turns) take(ctx context.Context, c door.Caller, places chan struct{}) (leave func(), err error) {
-	leave = func() { <-places }
+	done := t.giveWay()
+	leave = func() { <-places; done() }
 	select {
 	case places <- struct{}{}:
 		return leave, nil
 	default:
 	}
-	defer t.giveWay()()
 	patience, cancel := context.WithTimeout(ctx, turnPatience)
 	defer cancel()
 	select {
 	case places <- struct{}{}:
 		return leave, nil
 	case <-patience.Done():
+		done()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // TestTurns: so many have their turn, others wait for one of them or until they have waited
-// for too long, and what gives way is told while they do.
+// for too long; and what gives way is told of all who wait or have it.
 func TestTurns(t *testing.T) {
 	none := func(context.Context) (int, error) { return 1, nil }
 	for name, wait := range map[string]func(*Turns, context.Context, door.Caller) error{
@@ -48,11 +48,12 @@ func TestTurns(t *testing.T) {
 					}()
 				}
 				synctest.Wait()
-				if times.Load() != 0 {
-					t.Errorf("something gave way %d times to who need not wait", times.Load())
+				const slotsAndTurns = 4
+				if now.Load() != slotsAndTurns {
+					t.Errorf("something gives way to %d, want %d", now.Load(), slotsAndTurns)
 				}
 				began := time.Now()
-				if err := wait(turns, t.Context(), door.Caller{}); !errors.Is(err, ErrBusy) || time.Since(began) != turnPatience || now.Load() != 0 || times.Load() != 1 {
+				if err := wait(turns, t.Context(), door.Caller{}); !errors.Is(err, ErrBusy) || time.Since(began) != turnPatience || now.Load() != slotsAndTurns || times.Load() != slotsAndTurns+1 {
 					t.Errorf("%v after %s, want %v after %s; something gave way %d times, and to %d still", err, time.Since(began), ErrBusy, turnPatience, times.Load(), now.Load())
 				}
 				gone, cancel := context.WithCancel(t.Context())
@@ -61,8 +62,8 @@ func TestTurns(t *testing.T) {
 					t.Errorf("who is gone: %v", err)
 				}
 				time.AfterFunc(time.Second, func() {
-					if now.Load() != 1 {
-						t.Errorf("something gives way to %d", now.Load())
+					if now.Load() != slotsAndTurns+1 {
+						t.Errorf("something gives way to %d, want %d", now.Load(), slotsAndTurns+1)
 					}
 					close(leave)
 				})
@@ -71,8 +72,9 @@ func TestTurns(t *testing.T) {
 					t.Errorf("%v after %s", err, time.Since(began))
 				}
 				synctest.Wait()
-				for range 5 { // all have left
-					if err := wait(turns, t.Context(), door.Caller{}); err != nil || now.Load() != 0 || times.Load() != 3 {
+				before := times.Load()
+				for i := range int64(5) { // all have left
+					if err := wait(turns, t.Context(), door.Caller{}); err != nil || now.Load() != 0 || times.Load() != before+i+1 {
 						t.Errorf("%v; something gave way %d times, and to %d still", err, times.Load(), now.Load())
 					}
 				}
