@@ -13,13 +13,14 @@ const (
 	// one may be on its way.
 	wayAfter = 100 * time.Millisecond
 	// wayNap is how long the watch sleeps, and wayLate by how much more it sleeps only if
-	// the processors are busy: then there is less room, and otherwise more. The figures are
-	// from two processors with 1,000 callers a second, who got 99 of 100 answers within
-	// 40 ms when one nap in twenty was that late, and within 120 ms when it was one in five.
-	wayNap    = 5 * time.Millisecond
-	wayLate   = 5 * time.Millisecond
-	wayShrink = 0.75 // times
-	wayGrow   = 0.05 // artifacts; so there is room for three when one nap in sixteen is late
+	// the processors are busy: then there is less room, and otherwise more. Both are of the
+	// size of what an answer may wait for, so that many such waits are 100 ms.
+	wayNap  = 5 * time.Millisecond
+	wayLate = 5 * time.Millisecond
+	// wayShrink and wayGrow are what a nap that is late and one that is not make of the room,
+	// in times and in artifacts. Where one nap in N is late, it comes to be for about N/5.
+	wayShrink = 0.75
+	wayGrow   = 0.05
 )
 
 // A way is where the artifacts of runs pass that are under way. Callers who wait for an
@@ -28,7 +29,7 @@ const (
 // there are callers there is only so much room, as much as the processors can do with.
 type way struct {
 	nap   func(time.Duration) // time.Sleep; it takes longer when there is more work than processors
-	least float64             // there is always room for so many: one on each processor
+	least float64             // there is always room for so many: two for each processor, as one may wait for the registry
 
 	mu       sync.Mutex
 	callers  int       // who wait for an answer
@@ -47,7 +48,7 @@ type passer struct {
 }
 
 func newWay() way {
-	return way{nap: time.Sleep, least: float64(runtime.GOMAXPROCS(0)), from: map[*Place]int{}}
+	return way{nap: time.Sleep, least: float64(2 * runtime.GOMAXPROCS(0)), from: map[*Place]int{}}
 }
 
 // enter waits until there is room for an artifact of a registry, and returns what is to be
@@ -144,7 +145,7 @@ func (w *way) look(late time.Duration) bool {
 	return w.watched
 }
 
-// GiveWay has fewer artifacts of runs under way if the processors are busy, at least one for
-// each processor and each registry, until a tenth of a second after done is called: somebody
-// waits for an answer. What was pushed is not held up.
+// GiveWay has fewer artifacts of runs under way if the processors are busy, until a tenth of
+// a second after done is called: somebody waits for an answer. There is room for two of them
+// for each processor, and for one of each registry, at least. What was pushed is not held up.
 func (e *Engine) GiveWay() (done func()) { return e.way.give() }
