@@ -31,13 +31,13 @@ func TestRunsGiveWay(t *testing.T) {
 	h := build(t, s, []policy.Policy{byHand, pushed}, nil)
 	var mu sync.Mutex
 	now, most, long := 0, 0, 20*time.Millisecond
-	together := make(chan struct{}) // closed when two are
-	var once sync.Once
+	together := make(chan struct{})
+	two := sync.OnceFunc(func() { close(together) })
 	h.key.fail = func() error {
 		mu.Lock()
 		now++
 		if most = max(most, now); now == 2 {
-			once.Do(func() { close(together) })
+			two()
 		}
 		wait := time.After(long)
 		mu.Unlock()
@@ -61,6 +61,8 @@ func TestRunsGiveWay(t *testing.T) {
 	mu.Unlock()
 	h.receive(engine.Receipt{New: artifacts}, pushes...)
 	h.drained("pushed")
+	mu.Lock()
+	defer mu.Unlock()
 	if most < 2 {
 		t.Error("what was pushed was signed one by one")
 	}

@@ -29,6 +29,7 @@ type run struct {
 	mu       sync.Mutex
 	err      error  // the first failure to journal; nothing begins after it
 	begun    int    // artifacts
+	heldUp   bool   // an artifact gave way until the slice's listing was over
 	refusals int    // signatures in a row that the registry refused to store
 	refusal  error  // the last of them
 	halted   bool   // the execution was ended: its key cannot sign
@@ -116,7 +117,7 @@ func (r *run) repository(ctx context.Context) error {
 	if !again && listing.Err() == nil {
 		return r.endTask(saveCtx, listErr)
 	}
-	stalls, err := r.engine.journal.SaveCursor(saveCtx, r.task.ID, cursor, r.begun > 0 || r.engine.isStopping())
+	stalls, err := r.engine.journal.SaveCursor(saveCtx, r.task.ID, cursor, r.begun > 0 || r.heldUp || r.engine.isStopping())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errJournal, err)
 	}
@@ -190,9 +191,10 @@ func (r *run) admit(ctx context.Context) (release func(), ok bool) {
 	if r.execution.Lane == journal.Pushes {
 		return func() { <-slots }, true
 	}
-	leave := r.engine.way.enter(ctx, r.engine.stopping, r.policy.place)
+	leave := r.engine.way.enter(ctx, r.engine.stopping, track{r.policy.place, r.execution.Lane})
 	if leave == nil {
 		<-slots
+		r.heldUp = true // by callers, which is no fault of the registry
 		return nil, false
 	}
 	return func() { leave(); <-slots }, true

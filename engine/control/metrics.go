@@ -174,6 +174,8 @@ var (
 		"Repositories that wait for a worker, or that one is at, of all replicas.", []string{"lane", "state"}, nil)
 	laneOldest = prometheus.NewDesc("sealwright_lane_oldest_timestamp_seconds",
 		"When the first of the repositories that wait came, in Unix time; absent if none waits.", []string{"lane"}, nil)
+	runArtifacts = prometheus.NewDesc("sealwright_run_artifacts",
+		"Artifacts of runs that are under way, or that give way to callers of the APIs.", []string{"state"}, nil)
 	journalReadable = prometheus.NewDesc("sealwright_journal_readable",
 		"1 if the state could be read for this scrape, 0 if not: what it knows of is absent then.", nil, nil)
 	inboxPushes = prometheus.NewDesc("sealwright_inbox_pushes",
@@ -199,6 +201,7 @@ func (m engineMetrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- budgetWaiting
 	ch <- laneRepositories
 	ch <- laneOldest
+	ch <- runArtifacts
 	ch <- journalReadable
 	ch <- inboxPushes
 	ch <- inboxOldest
@@ -217,6 +220,9 @@ func (m engineMetrics) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	m.journal(ch)
+	underWay, givingWay := m.engine.RunArtifacts()
+	gauge(ch, runArtifacts, float64(underWay), "under_way")
+	gauge(ch, runArtifacts, float64(givingWay), "giving_way")
 	for name, b := range m.engine.Budgets() {
 		gauge(ch, budgetRate, b.Configured, name, "configured")
 		gauge(ch, budgetRate, b.Current, name, "current")

@@ -64,6 +64,8 @@ func TestWorkMetrics(t *testing.T) {
 		`sealwright_key_use_seconds_count{key="release",result="failed"} 1`,
 		`sealwright_lane_repositories{lane="live",state="waiting"} 0`,
 		`sealwright_lane_repositories{lane="backlog",state="working"} 0`,
+		`sealwright_run_artifacts{state="under_way"} 0`,
+		`sealwright_run_artifacts{state="giving_way"} 0`,
 		`sealwright_registry_budget_requests_per_second{rate="configured",registry="prod"} 5000`,
 		`sealwright_registry_budget_requests_per_second{rate="current",registry="prod"} 5000`,
 		`sealwright_registry_budget_requests_under_way{registry="prod"} 0`,

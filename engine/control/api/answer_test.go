@@ -75,6 +75,9 @@ func TestSlowCallersHaveNoSlot(t *testing.T) {
 	if status := read(); status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}
+	if gave.Load() == 0 || gave.Load() != ended.Load() {
+		t.Errorf("the engine gave way %d times, and %d times no more: who is slow is not given way to", gave.Load(), ended.Load())
+	}
 	close(reader.goOn)
 	close(sender.goOn)
 	slow.Wait()

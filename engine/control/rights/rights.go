@@ -59,8 +59,8 @@ type Options struct {
 	Answered func(api, operation, code string)
 	// Clock is time.Now by default. It is called by many goroutines.
 	Clock func() time.Time
-	// GiveWay is called when a request asks for its turn, and what it returns when it has
-	// had it. Nil: nothing gives way.
+	// GiveWay is called when a request asks for a slot or a turn, and what it returns when
+	// it has had it or has given up. Nil: nothing gives way.
 	GiveWay func() (done func())
 	// Slots is how many requests are worked on at once. Default: see NewTurns.
 	Slots int

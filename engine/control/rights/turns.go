@@ -36,8 +36,8 @@ type Turns struct {
 // NewTurns returns turns: so many requests are worked on at once, of which so many have to
 // do with the journal. 0 slots are two for each processor: with fewer, one does nothing
 // for requests whenever the one that has its slot is not on it, and then readers wait in
-// line although there is time for them. giveWay is called when a request asks for its turn,
-// and what it returns when it has had it; nil: nothing gives way.
+// line although there is time for them. giveWay is called when a request asks for a slot or a
+// turn, and what it returns when it has had it or has given up; nil: nothing gives way.
 func NewTurns(slots, journal int, giveWay func() (done func())) *Turns {
 	if giveWay == nil {
 		giveWay = func() func() { return func() {} }
