@@ -172,8 +172,8 @@ func (b *bench) daemon(host string) *benchDaemon {
 	}
 	for i := range readPolicies {
 		p := fmt.Sprintf(`{"name": "stored-%d", "registry": "bench", "key": "bench", "namespace": "n%d", "trigger": {"type": "manual"}, "scope": [{"repositories": "**", "tags": "**"}]}`, i, i)
-		d.must(http.MethodPost, "/api/v1/policies", p)
-		d.must(http.MethodPost, fmt.Sprintf("/api/v1/policies/stored-%d/fire", i), "")
+		d.must(i, http.MethodPost, "/api/v1/policies", p)
+		d.must(i, http.MethodPost, fmt.Sprintf("/api/v1/policies/stored-%d/fire", i), "")
 	}
 	return d
 }
@@ -208,9 +208,9 @@ func (d *benchDaemon) ask(client *http.Client, caller int, method, url, body str
 	return answer, err
 }
 
-func (d *benchDaemon) must(method, path, body string) {
+func (d *benchDaemon) must(caller int, method, path, body string) {
 	d.b.t.Helper()
-	if _, err := d.ask(http.DefaultClient, 0, method, d.url+path, body); err != nil {
+	if _, err := d.ask(http.DefaultClient, caller, method, d.url+path, body); err != nil {
 		d.b.t.Fatal(err)
 	}
 }
@@ -219,7 +219,7 @@ func (d *benchDaemon) must(method, path, body string) {
 // estate is large enough for all of it.
 func (d *benchDaemon) signing(during func()) float64 {
 	d.b.t.Helper()
-	d.must(http.MethodPost, "/api/v1/policies/all/fire", "")
+	d.must(0, http.MethodPost, "/api/v1/policies/all/fire", "")
 	before, began := d.signed(), time.Now()
 	during()
 	n, took := d.signed()-before, time.Since(began)
