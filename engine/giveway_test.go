@@ -13,8 +13,8 @@ import (
 	"github.com/sealwright/sealwright/registry/registrytest"
 )
 
-// TestRunsGiveWay: while somebody waits for an answer and the processors are busy, artifacts of runs are
-// worked on one by one, and what was pushed side by side as always.
+// TestRunsGiveWay: while somebody waits for an answer and the processors are busy, artifacts
+// of runs are worked on one by one, and what was pushed side by side as always.
 func TestRunsGiveWay(t *testing.T) {
 	t.Parallel()
 	s := registrytest.Memory(t)

@@ -191,7 +191,7 @@ func TestAdmit(t *testing.T) {
 		of := func(lane journal.Lane) *run {
 			return &run{engine: e, policy: bound{place: place}, execution: journal.Execution{Lane: lane}}
 		}
-		wantFree := func(what string, lane journal.Lane, taken, underWay int) {
+		wantTaken := func(what string, lane journal.Lane, taken, underWay int) {
 			t.Helper()
 			if now, _ := e.RunArtifacts(); now != underWay || len(place.slots[lane]) != taken {
 				t.Errorf("%s: %d under way and %d places taken, want %d and %d", what, now, len(place.slots[lane]), underWay, taken)
@@ -207,7 +207,7 @@ func TestAdmit(t *testing.T) {
 		if _, ok := second.admit(ctx); ok || !second.heldUp {
 			t.Errorf("admitted: %t, held up: %t, want that it was held up", ok, second.heldUp)
 		}
-		wantFree("one is under way", journal.Live, 1, 1)
+		wantTaken("one is under way", journal.Live, 1, 1)
 		var leave []func()
 		for range 3 {
 			release, ok := of(journal.Pushes).admit(t.Context())
@@ -222,12 +222,12 @@ func TestAdmit(t *testing.T) {
 		if _, ok := pushed.admit(ctx); ok || pushed.heldUp {
 			t.Errorf("admitted: %t, held up: %t, want that the registry was busy", ok, pushed.heldUp)
 		}
-		wantFree("what was pushed takes no room", journal.Pushes, 3, 1)
+		wantTaken("what was pushed takes no room", journal.Pushes, 3, 1)
 		for _, release := range append(leave, first) {
 			release()
 		}
-		wantFree("all have left", journal.Live, 0, 0)
-		wantFree("all have left", journal.Pushes, 0, 0)
+		wantTaken("all have left", journal.Live, 0, 0)
+		wantTaken("all have left", journal.Pushes, 0, 0)
 		done()
 		time.Sleep(time.Second) // the watch ends
 	})

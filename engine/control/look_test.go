@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealwright/sealwright/engine/control/controltest"
+	"github.com/sealwright/sealwright/engine/control/rights"
 	"github.com/sealwright/sealwright/engine/journal"
 	"github.com/sealwright/sealwright/engine/policy"
 	"github.com/sealwright/sealwright/registry/registrytest"
@@ -103,13 +104,13 @@ func TestSameLook(t *testing.T) {
 	ownPaths, vendorPaths := int64(len(paths)-3), int64(3)
 	own, vendors := ownPaths+(ownPaths-1)+2*ownPaths, 2*vendorPaths
 	registrytest.Eventually(t, time.Minute, "one of each wait, and all have come", func() bool {
-		return g.ahead.Load() >= controltest.JournalTurns+slots+own+vendors && entered.Load() == int64(each*len(tokens)*len(paths))
+		return g.ahead.Load() >= rights.JournalTurns+slots+own+vendors && entered.Load() == int64(each*len(tokens)*len(paths))
 	})
 	time.Sleep(500 * time.Millisecond) // until the others have joined
 	leave()
 	all.Wait()
-	const late = 5                                                                    // may come when what they ask for has begun
-	if n := g.gave.Load() - before; n > controltest.JournalTurns+2*own+vendors+late { // our own API's have a slot and then a turn
+	const late = 5                                                               // may come when what they ask for has begun
+	if n := g.gave.Load() - before; n > rights.JournalTurns+2*own+vendors+late { // our own API's have a slot and then a turn
 		t.Errorf("%d turns and slots for %d reads that are not the same", n, own+vendors)
 	}
 }

@@ -266,7 +266,7 @@ func TestTurnsOfAllAPIs(t *testing.T) {
 		})
 	}
 	const slot = 1 // of who asks our own API
-	registrytest.Eventually(t, time.Minute, "all wait", func() bool { return g.ahead.Load() == controltest.JournalTurns+slot+int64(len(reads)) })
+	registrytest.Eventually(t, time.Minute, "all wait", func() bool { return g.ahead.Load() == rights.JournalTurns+slot+int64(len(reads)) })
 	policy := map[string]any{"RegistryId": controltest.Instance, "Name": "signed", "NamespaceName": "team", "KmsId": controltest.KeyAlias, "KmsRegion": "ap-guangzhou", "Domain": ""}
 	g.Server.Push(t, "team/app:v1", registrytest.Image(t))
 	for action, parameters := range map[string]map[string]any{"DescribeNamespaces": {"RegistryId": controltest.Instance}, "CreateSignaturePolicy": policy} {

@@ -153,17 +153,14 @@ func New(t testing.TB, o Options) *House {
 	return h
 }
 
-// JournalTurns is how many turns at the journal there are.
-const JournalTurns = 3
-
 // TakeTurns takes all turns at the journal, until leave is called, which waits until they
 // are left.
 func (h *House) TakeTurns(t testing.TB) (leave func()) {
 	t.Helper()
 	done := make(chan struct{})
 	var left, taken sync.WaitGroup
-	taken.Add(JournalTurns)
-	for range JournalTurns {
+	taken.Add(rights.JournalTurns)
+	for range rights.JournalTurns {
 		left.Go(func() {
 			_, err := rights.InTurn(t.Context(), h.Rights.Turns(), door.Caller{}, true, func(context.Context) (int, error) { taken.Done(); <-done; return 0, nil })
 			if err != nil {

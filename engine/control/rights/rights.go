@@ -96,7 +96,7 @@ func New(o Options) *Rights {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	r := &Rights{options: o, turns: NewTurns(o.Slots, journalTurns, o.GiveWay), budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
+	r := &Rights{options: o, turns: NewTurns(o.Slots, JournalTurns, o.GiveWay), budgets: map[string]*budget{}, warnings: map[[2]string]*warning{}}
 	r.instances.Store(&[]Instance{})
 	return r
 }

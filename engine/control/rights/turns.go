@@ -10,9 +10,9 @@ import (
 	"github.com/sealwright/sealwright/engine/control/door"
 )
 
-// journalTurns is how many requests have to do with the journal at once: fewer than it
+// JournalTurns is how many requests have to do with the journal at once: fewer than it
 // has connections for readers, so that signing finds one that is free.
-const journalTurns = 3
+const JournalTurns = 3
 
 // turnPatience is how long a request waits for a turn, and for as long again if it joined
 // another one that gave up; turnTime is how long a read may take when it has come. A
